@@ -1,0 +1,28 @@
+CREATE TABLE snippets (
+    id         UUID PRIMARY KEY,
+    owner_id   UUID NOT NULL REFERENCES users (id),
+    visibility TEXT NOT NULL CHECK (visibility IN ('public', 'unlisted', 'private')),
+    language   TEXT NOT NULL COLLATE "C",
+    version    BIGINT NOT NULL,
+    views      BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    updated_at TIMESTAMPTZ NOT NULL,
+    tags       JSONB NOT NULL,
+    title      TEXT NOT NULL COLLATE "C",
+    excerpt    TEXT NOT NULL,
+    content    TEXT NOT NULL
+);
+
+CREATE INDEX snippets_created ON snippets (visibility, created_at, id);
+CREATE INDEX snippets_updated ON snippets (visibility, updated_at, id);
+CREATE INDEX snippets_title ON snippets (visibility, title, id);
+CREATE INDEX snippets_language ON snippets (language, visibility, created_at, id);
+CREATE INDEX snippets_owner ON snippets (owner_id, created_at, id);
+
+CREATE TABLE snippet_tags (
+    tag        TEXT NOT NULL COLLATE "C",
+    snippet_id UUID NOT NULL REFERENCES snippets (id) ON DELETE CASCADE,
+    PRIMARY KEY (tag, snippet_id)
+);
+
+CREATE INDEX snippet_tags_snippet ON snippet_tags (snippet_id);

@@ -1,0 +1,91 @@
+//! The table `users`.
+
+use super::{AccountChange, Email, Name, Profile, Role, User, UserId};
+use crate::{
+    clock::Timestamp,
+    db::{Conn, Text, on_conn},
+    error::Result,
+};
+
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    id: UserId,
+    email: Email,
+    name: Text,
+    role: Role,
+    created_at: Timestamp,
+}
+
+pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query(
+        "INSERT INTO users (id, email, name, role, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    .bind(user.id)
+    .bind(&user.email)
+    .bind(user.name.0.clone())
+    .bind(user.role)
+    .bind(password_hash)
+    .bind(user.created_at)
+    .execute(c)
+    .await
+    .map(drop)?);
+    Ok(())
+}
+
+pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
+    let row: Option<UserRow> =
+        on_conn!(conn, |c| sqlx::query_as("SELECT id, email, name, role, created_at FROM users WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?);
+    Ok(row.map(|row| User {
+        id: row.id,
+        name: Name(row.name),
+        email: row.email,
+        role: row.role,
+        created_at: row.created_at,
+    }))
+}
+
+pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<Profile>> {
+    let name: Option<Text> = on_conn!(conn, |c| sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
+        .bind(id)
+        .fetch_optional(c)
+        .await?);
+    Ok(name.map(|name| Profile { id, name: Name(name) }))
+}
+
+pub(super) async fn find_password(conn: Conn<'_>, email: &Email) -> Result<Option<(UserId, String)>> {
+    Ok(on_conn!(conn, |c| sqlx::query_as("SELECT id, password_hash FROM users WHERE email = $1")
+        .bind(email)
+        .fetch_optional(c)
+        .await?))
+}
+
+pub(super) async fn find_hash(conn: Conn<'_>, id: UserId) -> Result<Option<String>> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1")
+        .bind(id)
+        .fetch_optional(c)
+        .await?))
+}
+
+pub(super) async fn update(conn: Conn<'_>, id: UserId, change: &AccountChange) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query(
+        "UPDATE users SET email = COALESCE($2, email), name = COALESCE($3, name),
+                          password_hash = COALESCE($4, password_hash)
+         WHERE id = $1"
+    )
+    .bind(id)
+    .bind(change.email.as_ref())
+    .bind(change.name.as_ref().map(|name| name.0.clone()))
+    .bind(change.password_hash.as_deref())
+    .execute(c)
+    .await
+    .map(drop)?);
+    Ok(())
+}
+
+pub(super) async fn delete(conn: Conn<'_>, id: UserId) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(c).await.map(drop)?);
+    Ok(())
+}

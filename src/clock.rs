@@ -1,0 +1,104 @@
+//! The time, as a value that is passed in: the system's in production, a hand that tests move.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// A moment in UTC with a resolution of one millisecond, which both databases and the wire keep unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, sqlx::Type, ToSchema)]
+#[serde(from = "DateTime<Utc>")]
+#[sqlx(transparent)]
+#[schema(value_type = String, format = DateTime, example = "2026-01-01T00:00:00.000Z")]
+pub struct Timestamp(DateTime<Utc>);
+
+impl Timestamp {
+    /// The moment `span` later; the farthest moment there is when that lies beyond it.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        let span = TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+        Self(self.0.checked_add_signed(span).unwrap_or(DateTime::<Utc>::MAX_UTC))
+    }
+
+    /// The moment `span` earlier.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        let span = TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+        Self(self.0.checked_sub_signed(span).unwrap_or(DateTime::<Utc>::MIN_UTC))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix_millis(self) -> i64 {
+        self.0.timestamp_millis()
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(moment: DateTime<Utc>) -> Self {
+        Self(moment.trunc_subsecs(3))
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where the current time comes from.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The time of the operating system.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands still until it is told to advance.
+    #[must_use]
+    pub fn manual(start: DateTime<Utc>) -> Self {
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.timestamp_millis()))))
+    }
+
+    /// The current time.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for the time")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => Utc::now().into(),
+            Source::Manual(millis) => {
+                let millis = millis.load(Ordering::SeqCst);
+                DateTime::from_timestamp_millis(millis).unwrap_or_default().into()
+            }
+        }
+    }
+
+    /// Moves a manual clock forward; the system's clock is not moved.
+    pub fn advance(&self, span: Duration) {
+        if let Source::Manual(millis) = &self.0 {
+            millis.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+}

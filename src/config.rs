@@ -1,0 +1,207 @@
+//! The settings: every one is a flag `--some-name` and a variable `SNIPPETBOX_SOME_NAME`; the flag wins.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{CommandFactory as _, Parser, ValueEnum};
+
+const PREFIX: &str = "SNIPPETBOX_";
+
+/// The settings of a server.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "snippetbox", no_binary_name = true, args_override_self = true, disable_help_flag = true)]
+pub struct Settings {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// sqlite://FILE or postgres://USER@HOST/NAME [default: sqlite://DATA_DIR/snippetbox.db]
+    #[arg(long, value_parser = database_url)]
+    pub database_url: Option<String>,
+    /// Folder for the embedded database
+    #[arg(long, default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Connections to the database: readers of SQLite, or the pool of PostgreSQL
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+    /// How clients reach the server, for links in messages [default: http://LISTEN]
+    #[arg(long, value_parser = origin)]
+    pub public_url: Option<String>,
+    /// Origins (comma-separated) whose pages may call the API with credentials
+    #[arg(long, value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<String>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Whether public things can be read without credentials
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub public_read: bool,
+    /// Whether a proxy in front is trusted to name the client's address (Forwarded, X-Forwarded-For)
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    pub trust_proxy: bool,
+    /// Requests a minute for each user or address; 0 for no limit
+    #[arg(long, default_value_t = 6_000)]
+    pub rate_limit: u32,
+    /// Registrations and sign-ins a minute for each address; 0 for no limit
+    #[arg(long, default_value_t = 30)]
+    pub sign_in_limit: u32,
+    /// How long a session lasts
+    #[arg(long, default_value = "30d", value_parser = humantime::parse_duration)]
+    pub session_ttl: Duration,
+    /// How many events the history keeps at most
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub history_events: u64,
+    /// How long the history keeps an event at most
+    #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
+    pub history_age: Duration,
+    /// How many bytes of the newest history are kept in memory
+    #[arg(long, default_value_t = 64 << 20)]
+    pub history_memory: usize,
+    /// Time between two heartbeats of a stream
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    pub heartbeat: Duration,
+    /// A stream whose client takes no byte for this long is closed
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub stall_timeout: Duration,
+    /// Over how long open streams are ended at shutdown
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub drain: Duration,
+    /// How long requests that still run at shutdown may take
+    #[arg(long, default_value = "4s", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Duration,
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,snippetbox::access=warn
+    #[arg(long, default_value = "info")]
+    pub log: String,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything that is wrong with the settings, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Mistakes(Vec<String>);
+
+impl Settings {
+    /// Settings from flags alone, without the program's name.
+    ///
+    /// # Errors
+    /// With every mistake named.
+    pub fn from_args<T: Into<String>>(args: impl IntoIterator<Item = T>) -> Result<Self, Mistakes> {
+        Self::read(args.into_iter().map(Into::into).collect(), Vec::new())
+    }
+
+    /// Settings from flags over variables; variables that do not begin with `SNIPPETBOX_` are not looked at.
+    ///
+    /// # Errors
+    /// With every mistake named: unknown variables, unknown flags and wrong values.
+    pub fn read(args: Vec<String>, variables: Vec<(String, String)>) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut all = Vec::new();
+        for (name, value) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            let flag = rest.to_lowercase().replace('_', "-");
+            if !Self::flags().any(|known| known == flag) {
+                mistakes.push(format!("{name}: there is no such setting"));
+                continue;
+            }
+            let argument = format!("--{flag}={value}");
+            if let Err(mistake) = Self::try_parse_from([&argument]) {
+                mistakes.push(format!("{name}: {}", reason(&mistake)));
+                continue;
+            }
+            all.push(argument);
+        }
+        mistakes.extend(args_one_by_one(&args).into_iter().filter_map(|group| {
+            Self::try_parse_from(&group).err().map(|mistake| format!("{}: {}", group[0], reason(&mistake)))
+        }));
+        if !mistakes.is_empty() {
+            return Err(Mistakes(mistakes));
+        }
+        all.extend(args);
+        Self::try_parse_from(all).map_err(|mistake| Mistakes(vec![reason(&mistake)]))
+    }
+
+    /// Where the data are.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        self.database_url.clone().unwrap_or_else(|| {
+            format!("sqlite://{}", self.data_dir.join("snippetbox.db").display())
+        })
+    }
+
+    /// The page that lists the settings.
+    #[must_use]
+    pub fn help() -> String {
+        Self::command().help_template("{options}").render_long_help().to_string()
+    }
+
+    fn flags() -> impl Iterator<Item = String> {
+        let flags: Vec<String> =
+            Self::command().get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect();
+        flags.into_iter()
+    }
+}
+
+/// Splits arguments into groups of a flag and its value, so that each can be judged alone.
+fn args_one_by_one(args: &[String]) -> Vec<Vec<String>> {
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    for arg in args {
+        match groups.last_mut() {
+            Some(group) if !arg.starts_with("--") => group.push(arg.clone()),
+            _ => groups.push(vec![arg.clone()]),
+        }
+    }
+    groups
+}
+
+/// What clap says, on one line and without its advice about usage.
+fn reason(mistake: &clap::Error) -> String {
+    let text = mistake.to_string();
+    let first = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn database_url(url: &str) -> Result<String, String> {
+    let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if known { Ok(url.to_owned()) } else { Err("must begin with sqlite: or postgres://".to_owned()) }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let url: actix_web::http::Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
+    match (url.scheme_str(), url.authority(), url.path()) {
+        (Some("http" | "https"), Some(_), "/" | "") if !text.ends_with('/') => Ok(text.to_owned()),
+        _ => Err("must be an origin such as https://app.example.com, without a path".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let variables = [("SNIPPETBOX_LISTN", "x"), ("SNIPPETBOX_WORKERS", "0"), ("HOME", "/")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let args = ["--heartbeat", "soon", "--what"].map(str::to_owned).to_vec();
+        let mistakes = Settings::read(args, variables).unwrap_err().to_string();
+        for part in ["SNIPPETBOX_LISTN", "SNIPPETBOX_WORKERS", "--heartbeat", "--what"] {
+            assert!(mistakes.contains(part), "{part} is missing in:\n{mistakes}");
+        }
+        assert_eq!(mistakes.lines().count(), 4, "{mistakes}");
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable() {
+        let variables = vec![("SNIPPETBOX_RATE_LIMIT".to_owned(), "5".to_owned())];
+        let settings = Settings::read(vec!["--rate-limit=7".to_owned()], variables).unwrap();
+        assert_eq!(settings.rate_limit, 7);
+    }
+}

@@ -1,0 +1,66 @@
+//! What tells one installation from another.
+
+use uuid::Uuid;
+
+use super::{Db, WriteTx, on_conn};
+use crate::error::Result;
+
+/// The identity of an installation, made once at its first start.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Installation {
+    /// The first part of every event id; it changes when a database is restored from a backup.
+    pub epoch: String,
+    /// 256 random bits, from which everything that is sealed derives its key.
+    pub secret: Vec<u8>,
+}
+
+impl Db {
+    /// The identity of this installation; `fresh` becomes it when there is none yet.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn installation(&self, fresh: Installation) -> Result<Installation> {
+        let mut tx = self.write().await?;
+        on_conn!(tx.conn(), |c| sqlx::query(
+            "INSERT INTO installation (id, epoch, secret) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING"
+        )
+        .bind(fresh.epoch)
+        .bind(fresh.secret)
+        .execute(c)
+        .await
+        .map(drop)?);
+        let installation =
+            on_conn!(tx.conn(), |c| sqlx::query_as("SELECT epoch, secret FROM installation WHERE id = 1")
+                .fetch_one(c)
+                .await?);
+        tx.commit().await?;
+        Ok(installation)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        let mut conn = self.read().await?;
+        on_conn!(conn.conn(), |c| sqlx::query("SELECT 1").execute(c).await.map(drop)?);
+        Ok(())
+    }
+}
+
+impl WriteTx {
+    /// Whether `user` is the first user that this installation ever had; only one call ever answers yes.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim_first_user(&mut self, user: Uuid) -> Result<bool> {
+        Ok(on_conn!(self.conn(), |c| sqlx::query(
+            "UPDATE installation SET first_user = $1 WHERE first_user IS NULL"
+        )
+        .bind(user)
+        .execute(c)
+        .await?
+        .rows_affected()
+            == 1))
+    }
+}

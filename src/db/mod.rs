@@ -1,0 +1,190 @@
+//! The two databases behind one face.
+//!
+//! SQL is written once: [`on_conn!`] expands one query for both drivers, so no statement can drift between them.
+//! Where the databases differ, [`Conn::sql`] picks one of two texts and the bindings stay single.
+//!
+//! Three rules hold everywhere: placeholders are `$1`, `$2`, …; integers are `i64`; text that a client wrote is
+//! bound as [`Text`], because PostgreSQL cannot hold the character NUL.
+#![deny(missing_docs)]
+
+mod installation;
+mod migrate;
+mod postgres;
+mod sqlite;
+mod text;
+
+use std::sync::Arc;
+
+use sqlx::{
+    PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
+};
+use tokio::sync::Notify;
+
+pub use self::{installation::Installation, migrate::StartError, text::Text};
+use crate::error::Result;
+
+/// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.
+macro_rules! on_conn {
+    ($conn:expr, |$c:ident| $query:expr) => {
+        match $conn {
+            $crate::db::Conn::Sqlite($c) => $query,
+            $crate::db::Conn::Postgres($c) => $query,
+        }
+    };
+}
+pub(crate) use on_conn;
+
+/// The database of this server. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    engine: Engine,
+    committed: Arc<Notify>,
+}
+
+#[derive(Clone)]
+enum Engine {
+    Sqlite { reader: SqlitePool, writer: sqlite::Writer },
+    Postgres(PgPool),
+}
+
+/// A borrowed connection of either kind; queries run on it through [`on_conn!`].
+pub enum Conn<'c> {
+    /// A connection to SQLite.
+    Sqlite(&'c mut SqliteConnection),
+    /// A connection to PostgreSQL.
+    Postgres(&'c mut PgConnection),
+}
+
+impl Conn<'_> {
+    /// A shorter-lived borrow of the same connection, for operations that run several queries on it.
+    pub fn again(&mut self) -> Conn<'_> {
+        match self {
+            Conn::Sqlite(c) => Conn::Sqlite(c),
+            Conn::Postgres(c) => Conn::Postgres(c),
+        }
+    }
+
+    /// Picks the text of a statement that the two databases spell differently.
+    pub(crate) fn sql(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Conn::Sqlite(_) => sqlite,
+            Conn::Postgres(_) => postgres,
+        }
+    }
+}
+
+/// A connection that reads.
+pub enum ReadConn {
+    /// From the pool of readers of SQLite, which cannot write.
+    Sqlite(PoolConnection<Sqlite>),
+    /// From the pool of PostgreSQL.
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl ReadConn {
+    /// The connection, for one query.
+    pub fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Sqlite(conn) => Conn::Sqlite(conn),
+            Self::Postgres(conn) => Conn::Postgres(conn),
+        }
+    }
+}
+
+/// A transaction that writes: all of it is there after [`commit`](Self::commit), and nothing when it is dropped.
+pub struct WriteTx {
+    open: OpenTx,
+    committed: Arc<Notify>,
+}
+
+enum OpenTx {
+    Sqlite(sqlite::Write),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl WriteTx {
+    /// The connection, for one query.
+    pub fn conn(&mut self) -> Conn<'_> {
+        match &mut self.open {
+            OpenTx::Sqlite(write) => Conn::Sqlite(write.conn()),
+            OpenTx::Postgres(tx) => Conn::Postgres(tx),
+        }
+    }
+
+    /// Makes the changes durable and visible, and tells the log that there may be something new.
+    ///
+    /// # Errors
+    /// When the database could not promise durability; then nothing of the transaction may be acknowledged.
+    pub async fn commit(self) -> Result<()> {
+        match self.open {
+            OpenTx::Sqlite(write) => write.commit().await?,
+            OpenTx::Postgres(tx) => tx.commit().await?,
+        }
+        self.committed.notify_one();
+        Ok(())
+    }
+}
+
+impl Db {
+    /// Opens the database that `url` names (`sqlite://…` or `postgres://…`) and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or was written by a newer version of this program.
+    pub async fn open(url: &str, connections: u32) -> Result<Self, StartError> {
+        let engine = if url.starts_with("sqlite:") {
+            let (reader, writer) = sqlite::open(url, connections).await?;
+            Engine::Sqlite { reader, writer }
+        } else {
+            Engine::Postgres(postgres::open(url, connections).await?)
+        };
+        Ok(Self { engine, committed: Arc::new(Notify::new()) })
+    }
+
+    /// Whether this is PostgreSQL, where a sequencer numbers the events.
+    #[must_use]
+    pub fn postgres(&self) -> Option<&PgPool> {
+        match &self.engine {
+            Engine::Sqlite { .. } => None,
+            Engine::Postgres(pool) => Some(pool),
+        }
+    }
+
+    /// A connection to read with. What it sees is what was committed when its query starts.
+    ///
+    /// # Errors
+    /// When none becomes free in time.
+    pub async fn read(&self) -> Result<ReadConn> {
+        Ok(match &self.engine {
+            Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
+            Engine::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// A transaction to write with.
+    ///
+    /// # Errors
+    /// When the queue of writers is full, or the database does not answer.
+    pub async fn write(&self) -> Result<WriteTx> {
+        let open = match &self.engine {
+            Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin().await?),
+            Engine::Postgres(pool) => OpenTx::Postgres(pool.begin().await?),
+        };
+        Ok(WriteTx { open, committed: Arc::clone(&self.committed) })
+    }
+
+    /// Completes after the next commit of this process (one that has happened since the last call included).
+    pub async fn committed(&self) {
+        self.committed.notified().await;
+    }
+
+    /// Closes every connection; what was acknowledged is on disk already.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite { reader, writer } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! One open stream: what it listens to, what waits for it, and how far it has read.
+//!
+//! A connection belongs to one worker thread and is never locked. It is *live* when the hub hands it every new
+//! event; else it is *catching up*: it reads the log after its own position, at the pace at which its client
+//! takes the bytes, and becomes live at the moment it has reached the hub's position. Opening, resuming and
+//! recovering from a full queue are all that same reading.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{Stream, future::LocalBoxFuture};
+use uuid::Uuid;
+
+use super::{
+    event::{Event, Frame, Key, visible},
+    hub::Hub,
+    log::Page,
+};
+use crate::{clock::Timestamp, error::Result};
+
+/// How many bytes of frames may wait for one connection; a single larger frame may wait alone.
+const QUEUE_BYTES: usize = 64 * 1024;
+/// How many frames may wait for one connection.
+const QUEUE_FRAMES: usize = 1_024;
+/// How many recent events one step of catching up looks at, so that other tasks get their turn.
+const STEP: usize = 256;
+
+/// Who reads a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Viewer {
+    /// The user, unless anonymous.
+    pub user: Option<Uuid>,
+    /// Whether events meant for one user are shown to this one too (an administrator).
+    pub sees_all: bool,
+}
+
+impl Viewer {
+    /// Whether an event for `audience` may be shown.
+    #[must_use]
+    pub fn may_see(self, audience: Option<Uuid>) -> bool {
+        audience.is_none() || self.sees_all || audience == self.user
+    }
+}
+
+/// A topic that a connection listens to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Where its events are published.
+    pub key: Key,
+    /// Whether the stream itself stands on it: when such a topic ends, so does the stream, and its events are not
+    /// shown. Credentials and accounts are guarded so.
+    pub guard: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Live,
+    CatchingUp,
+    Ended,
+}
+
+enum Waiting {
+    Durable(u64, Frame),
+    Ephemeral(Key, Box<str>, Frame),
+    Control(Frame),
+}
+
+impl Waiting {
+    fn frame(&self) -> &Frame {
+        match self {
+            Self::Durable(_, frame) | Self::Ephemeral(_, _, frame) | Self::Control(frame) => frame,
+        }
+    }
+}
+
+/// The state of one stream, shared by its hub and its response body on the same thread.
+pub(super) struct Connection {
+    pub(super) id: Uuid,
+    pub(super) viewer: Viewer,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) warned: bool,
+    pub(super) next_heartbeat: Timestamp,
+    types: Option<Vec<Box<str>>>,
+    echo: bool,
+    mode: Mode,
+    /// All durable events up to here have been queued or do not concern this connection.
+    position: u64,
+    /// All durable events up to here have been taken by the client's side.
+    taken: u64,
+    queue: VecDeque<Waiting>,
+    queued_bytes: usize,
+    waker: Option<Waker>,
+    /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
+    generation: u64,
+}
+
+/// What a connection wants to hear besides its topics.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Only events of these names.
+    pub types: Option<Vec<String>>,
+    /// Whether it wants what it caused itself.
+    pub echo: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        (id, viewer): (Uuid, Viewer),
+        subscriptions: Vec<Subscription>,
+        wishes: Wishes,
+        position: u64,
+        next_heartbeat: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let state = State {
+            subscriptions,
+            expires_at,
+            warned: false,
+            next_heartbeat,
+            types: wishes.types.map(|types| types.into_iter().map(Into::into).collect()),
+            echo: wishes.echo,
+            mode: Mode::CatchingUp,
+            position,
+            taken: position,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            waker: None,
+            generation: 0,
+        };
+        Self { id, viewer, state: RefCell::new(state) }
+    }
+
+    /// Hands over a new event that was published on one of this connection's topics; tells whether it was queued.
+    ///
+    /// A connection that catches up is left alone: it will read the event from the log.
+    pub(super) fn offer(&self, event: &Event) -> Offer {
+        let mut state = self.state.borrow_mut();
+        if state.mode != Mode::Live || event.seq <= state.position {
+            return Offer::NotWanted;
+        }
+        state.position = event.seq;
+        let Some(frame) = self.selects(&state, event) else { return Offer::NotWanted };
+        if !state.has_room(frame) {
+            state.fall_behind();
+            return Offer::FellBehind;
+        }
+        state.push(Waiting::Durable(event.seq, frame.clone()));
+        Offer::Queued
+    }
+
+    /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
+    pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
+        let mut state = self.state.borrow_mut();
+        if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
+            return;
+        }
+        if state.has_room(frame) {
+            state.push(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
+            return;
+        }
+        let twin = state.queue.iter_mut().rev().find_map(|waiting| match waiting {
+            Waiting::Ephemeral(t, k, old) if t == topic && &**k == kind => Some(old),
+            _ => None,
+        });
+        if let Some(old) = twin {
+            let old_size = std::mem::replace(old, frame.clone()).size();
+            state.queued_bytes = state.queued_bytes + frame.size() - old_size;
+        }
+    }
+
+    /// Queues a frame about the stream itself. There are few of them, so they are not counted against the queue.
+    pub(super) fn control(&self, frame: Frame) {
+        self.state.borrow_mut().push(Waiting::Control(frame));
+    }
+
+    /// Ends the stream after what is queued and one last frame.
+    pub(super) fn end(&self, last: Frame) {
+        let mut state = self.state.borrow_mut();
+        if state.mode != Mode::Ended {
+            state.push(Waiting::Control(last));
+            state.mode = Mode::Ended;
+        }
+    }
+
+    /// Reads on from the log instead of waiting for the hub, because the hub itself has skipped events.
+    pub(super) fn catch_up(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.mode == Mode::Live {
+            state.mode = Mode::CatchingUp;
+            state.wake();
+        }
+    }
+
+    /// Goes on at a place, without what lies before it.
+    pub(super) fn go_on_at(&self, place: u64) {
+        let mut state = self.state.borrow_mut();
+        state.position = state.position.max(place);
+        state.taken = state.taken.max(place);
+    }
+
+    /// Queues a heartbeat, unless something waits already: then the client hears of the server without it.
+    pub(super) fn beat(&self, frame: &Frame) {
+        let mut state = self.state.borrow_mut();
+        if state.queue.is_empty() {
+            state.push(Waiting::Control(frame.clone()));
+        }
+    }
+
+    pub(super) fn is_guarded_by(&self, key: &Key) -> bool {
+        self.state.borrow().subscriptions.iter().any(|s| s.guard && s.key == *key)
+    }
+
+    pub(super) fn guards(&self) -> Vec<Key> {
+        let state = self.state.borrow();
+        state.subscriptions.iter().filter(|s| s.guard).map(|s| Key::clone(&s.key)).collect()
+    }
+
+    pub(super) fn listens_to(&self, key: &Key) -> bool {
+        self.state.borrow().subscriptions.iter().any(|subscription| subscription.key == *key)
+    }
+
+    pub(super) fn add(&self, subscription: Subscription) {
+        let mut state = self.state.borrow_mut();
+        state.subscriptions.push(subscription);
+        state.generation += 1;
+    }
+
+    pub(super) fn remove(&self, key: &Key) {
+        let mut state = self.state.borrow_mut();
+        state.subscriptions.retain(|subscription| subscription.key != *key);
+        state.generation += 1;
+    }
+
+    /// The topics as the client named them.
+    pub(super) fn topics(&self) -> Vec<String> {
+        let state = self.state.borrow();
+        let shown = state.subscriptions.iter().filter(|subscription| !subscription.guard);
+        shown.map(|subscription| visible(&subscription.key).to_owned()).collect()
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.state.borrow().taken
+    }
+
+    /// The one place where it is decided whether a connection gets an event, live or replayed, and in which form:
+    /// by its topics and rights of this moment.
+    fn selects<'e>(&self, state: &State, event: &'e Event) -> Option<&'e Frame> {
+        if !self.viewer.may_see(event.audience) || !state.wants(&event.kind) {
+            return None;
+        }
+        if !state.echo && event.origin == Some(self.id) {
+            return None;
+        }
+        let listens = |key: &Key| state.subscriptions.iter().any(|s| s.key == *key && !s.guard);
+        if listens(&event.topic) {
+            return Some(event.frame());
+        }
+        event.feed_frame().filter(|_| event.feed.as_ref().is_some_and(listens))
+    }
+
+    fn take_up(&self, page: &Page) {
+        let mut state = self.state.borrow_mut();
+        for event in &page.events {
+            if event.seq <= state.position {
+                continue;
+            }
+            if let Some(frame) = self.selects(&state, event) {
+                let frame = frame.clone();
+                state.push(Waiting::Durable(event.seq, frame));
+            }
+            state.position = event.seq;
+        }
+        state.position = state.position.max(page.through);
+    }
+}
+
+/// What became of an event that was handed to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    Queued,
+    NotWanted,
+    FellBehind,
+}
+
+impl State {
+    fn wants(&self, kind: &str) -> bool {
+        self.types.as_ref().is_none_or(|types| types.iter().any(|wanted| &**wanted == kind))
+    }
+
+    fn has_room(&self, frame: &Frame) -> bool {
+        let fits = self.queued_bytes + frame.size() <= QUEUE_BYTES && self.queue.len() < QUEUE_FRAMES;
+        fits || self.queue.is_empty()
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        if self.mode == Mode::Ended {
+            return;
+        }
+        self.queued_bytes += waiting.frame().size();
+        self.queue.push_back(waiting);
+        self.wake();
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let waiting = self.queue.pop_front()?;
+        self.queued_bytes -= waiting.frame().size();
+        if self.queue.is_empty() {
+            self.queue.shrink_to(8);
+        }
+        match waiting {
+            Waiting::Durable(seq, frame) => {
+                self.taken = seq;
+                Some(frame)
+            }
+            Waiting::Ephemeral(_, _, frame) | Waiting::Control(frame) => Some(frame),
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Forgets the events that wait: the connection reads them from the log when it has taken what it was sent.
+    fn fall_behind(&mut self) {
+        self.queue.retain(|waiting| !matches!(waiting, Waiting::Durable(..)));
+        self.queued_bytes = self.queue.iter().map(|waiting| waiting.frame().size()).sum();
+        self.position = self.taken;
+        self.mode = Mode::CatchingUp;
+    }
+}
+
+type Reading = LocalBoxFuture<'static, Result<Option<Page>>>;
+
+/// The frames of one connection, in their order. Dropping it closes the connection.
+pub struct ConnectionStream {
+    hub: Rc<Hub>,
+    connection: Rc<Connection>,
+    reading: Option<(u64, Reading)>,
+}
+
+impl ConnectionStream {
+    pub(super) fn new(hub: Rc<Hub>, connection: Rc<Connection>) -> Self {
+        Self { hub, connection, reading: None }
+    }
+
+    /// Whether everything that is in the log has been taken, so that the next frame will be something new.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let state = self.connection.state.borrow();
+        state.mode == Mode::Live && state.queue.is_empty()
+    }
+
+    /// The place up to which all events that concern this connection have been taken.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let state = self.connection.state.borrow();
+        if state.queue.is_empty() { state.position } else { state.taken }
+    }
+
+    /// Makes one step of catching up.
+    fn catch_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let page = match self.next_page(cx) {
+            Poll::Ready(Ok(page)) => page,
+            Poll::Ready(Err(error)) => {
+                tracing::warn!(%error, "a stream ends because the log cannot be read; its client will resume");
+                self.connection.state.borrow_mut().mode = Mode::Ended;
+                return Poll::Ready(());
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        match page {
+            Some(page) => self.connection.take_up(&page),
+            None => self.hub.skip_gap(&self.connection),
+        }
+        let mut state = self.connection.state.borrow_mut();
+        if state.mode == Mode::CatchingUp && state.position >= self.hub.head() {
+            state.mode = Mode::Live;
+            if state.queue.is_empty() {
+                state.taken = state.position;
+            }
+        } else if state.queue.is_empty() {
+            // Nothing here concerned this connection; the next step comes after the others had their turn.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// The next part of the log: from memory at once, else from the database.
+    fn next_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Page>>> {
+        let (position, generation) = {
+            let state = self.connection.state.borrow();
+            (state.position, state.generation)
+        };
+        let head = self.hub.head();
+        if position >= head {
+            self.reading = None;
+            return Poll::Ready(Ok(Some(Page { events: Vec::new(), through: position })));
+        }
+        if self.reading.as_ref().is_some_and(|(asked, _)| *asked != generation) {
+            self.reading = None;
+        }
+        if self.reading.is_none() {
+            if let Some(mut events) = self.hub.log().recent(position, STEP) {
+                events.retain(|event| event.seq <= head);
+                let through = events.last().map_or(head, |last| last.seq);
+                return Poll::Ready(Ok(Some(Page { events, through })));
+            }
+            let state = self.connection.state.borrow();
+            let keys: Vec<Key> = state.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+            self.reading = Some((generation, Box::pin(Rc::clone(&self.hub).read(keys, position, head))));
+        }
+        let Some((_, reading)) = &mut self.reading else { return Poll::Pending };
+        let page = reading.as_mut().poll(cx);
+        if page.is_ready() {
+            self.reading = None;
+        }
+        page
+    }
+}
+
+impl Stream for ConnectionStream {
+    type Item = Frame;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        loop {
+            {
+                let mut state = self.connection.state.borrow_mut();
+                if let Some(frame) = state.pop() {
+                    return Poll::Ready(Some(frame));
+                }
+                // Kept in every mode: a frame about the stream itself may come while a page is being read.
+                state.waker = Some(cx.waker().clone());
+                match state.mode {
+                    Mode::Ended => return Poll::Ready(None),
+                    Mode::Live => return Poll::Pending,
+                    Mode::CatchingUp => {}
+                }
+            }
+            if self.catch_up(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for ConnectionStream {
+    fn drop(&mut self) {
+        self.hub.close(&self.connection);
+    }
+}

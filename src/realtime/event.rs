@@ -1,0 +1,281 @@
+//! An event, encoded once: every connection that gets it shares the same bytes.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+};
+
+/// The name under which events are published and connections listen.
+///
+/// For a topic that each user has for themselves the key holds the user's id behind an `@`; what clients see is
+/// the part before it.
+pub type Key = Arc<str>;
+
+/// The part of a key that clients see.
+#[must_use]
+pub fn visible(key: &str) -> &str {
+    key.split('@').next().unwrap_or(key)
+}
+
+/// What an event does to the topic it is published on, besides being told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Effect {
+    /// Earlier events of the topic leave their feed and take over this event's audience; whoever is outside that
+    /// audience loses the topic.
+    Withdraw,
+    /// The topic ends for everyone after this event.
+    End,
+}
+
+/// JSON on one line, in which nothing can break a frame or a line-based reader.
+///
+/// U+2028, U+2029 and U+0085 are line breaks for some readers but not for JSON, so they are escaped too.
+#[derive(Debug, Clone)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// Encodes a value.
+    ///
+    /// # Errors
+    /// When the value has no JSON form, a map whose keys are not text for instance.
+    pub fn of(value: &impl Serialize) -> Result<Self> {
+        let text = serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))?;
+        Self::stored(escape_line_breaks(text))
+    }
+
+    /// Takes up what [`Json::of`] made before.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub fn stored(text: String) -> Result<Self> {
+        RawValue::from_string(text).map(Self).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+fn escape_line_breaks(text: String) -> String {
+    const BREAKS: [char; 3] = ['\u{0085}', '\u{2028}', '\u{2029}'];
+    if !text.contains(BREAKS) {
+        return text;
+    }
+    // They can only stand inside JSON strings, where an escape means the same character.
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if BREAKS.contains(&character) {
+            drop(write!(out, "\\u{:04x}", u32::from(character)));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// One event as it goes out: a frame of Server-Sent Events that holds the JSON envelope as one of its lines.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    bytes: Bytes,
+    envelope_at: usize,
+}
+
+/// What the envelope of a frame says; parts that do not apply are left out.
+#[derive(Debug, Serialize)]
+pub struct Envelope<'a> {
+    /// The position in the log; only durable events have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The name of the event.
+    #[serde(rename = "type")]
+    pub kind: &'a str,
+    /// The topic as the client named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<&'a str>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who caused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<&'a Json>,
+    /// What happened.
+    pub data: &'a Json,
+}
+
+impl Frame {
+    /// Encodes an envelope, with the line `retry:` in front when the client's reconnection time is to be set.
+    ///
+    /// # Errors
+    /// When the envelope has no JSON form.
+    pub fn encode(envelope: &Envelope<'_>, retry_ms: Option<u64>) -> Result<Self> {
+        let json = serde_json::to_string(envelope).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut text = String::with_capacity(json.len() + 96);
+        if let Some(retry) = retry_ms {
+            drop(writeln!(text, "retry: {retry}"));
+        }
+        if let Some(id) = envelope.id {
+            drop(writeln!(text, "id: {id}"));
+        }
+        drop(write!(text, "event: {}\ndata: ", envelope.kind));
+        let envelope_at = text.len();
+        text.push_str(&json);
+        text.push_str("\n\n");
+        Ok(Self { bytes: text.into(), envelope_at })
+    }
+
+    /// A frame about the stream itself. `kind` is one of the server's own names, and `data` holds nothing that a
+    /// client wrote.
+    #[must_use]
+    pub fn notice(kind: &str, at: Timestamp, data: &serde_json::Value, retry_ms: Option<u64>) -> Self {
+        let retry = retry_ms.map(|retry| format!("retry: {retry}\n")).unwrap_or_default();
+        let mut text = format!("{retry}event: {kind}\ndata: ");
+        let envelope_at = text.len();
+        drop(write!(text, r#"{{"type":"{kind}","at":"{at}","data":{data}}}"#));
+        text.push_str("\n\n");
+        Self { bytes: text.into(), envelope_at }
+    }
+
+    /// The frame for `text/event-stream`.
+    #[must_use]
+    pub fn sse(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// The envelope and a line feed, for `application/x-ndjson`.
+    #[must_use]
+    pub fn line(&self) -> Bytes {
+        self.bytes.slice(self.envelope_at..self.bytes.len() - 1)
+    }
+
+    /// The envelope alone.
+    #[must_use]
+    pub fn envelope(&self) -> &[u8] {
+        &self.bytes[self.envelope_at..self.bytes.len() - 2]
+    }
+
+    /// How many bytes the frame holds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A durable event at its place in the log.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The place: gapless, in the order of commits.
+    pub seq: u64,
+    /// The name.
+    pub kind: Box<str>,
+    /// The topic it belongs to.
+    pub topic: Key,
+    /// A wider topic on which it is told too.
+    pub feed: Option<Key>,
+    /// The one user who may see it (besides those who see all), or everyone who may read the topic.
+    pub audience: Option<Uuid>,
+    /// What it does to its topic.
+    pub effect: Option<Effect>,
+    /// The stream connection whose owner caused it.
+    pub origin: Option<Uuid>,
+    frame: Frame,
+    feed_frame: Option<Frame>,
+}
+
+/// A row of the log.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EventRow {
+    pub(super) seq: i64,
+    pub(super) r#type: String,
+    pub(super) topic: String,
+    pub(super) feed: Option<String>,
+    pub(super) audience: Option<Uuid>,
+    pub(super) effect: Option<Effect>,
+    pub(super) actor: Option<String>,
+    pub(super) origin: Option<Uuid>,
+    pub(super) payload: String,
+    pub(super) at: Timestamp,
+}
+
+impl Event {
+    pub(super) fn from_row(epoch: &str, row: EventRow) -> Result<Self> {
+        let seq = u64::try_from(row.seq).map_err(|error| Error::Internal(error.to_string()))?;
+        let id = format!("{epoch}.{seq}");
+        let (actor, data) = (row.actor.map(Json::stored).transpose()?, Json::stored(row.payload)?);
+        let frame = |topic: &str| {
+            let topic = Some(visible(topic));
+            let (id, kind, actor) = (Some(id.as_str()), row.r#type.as_str(), actor.as_ref());
+            Frame::encode(&Envelope { id, kind, topic, at: row.at, actor, data: &data }, None)
+        };
+        Ok(Self {
+            seq,
+            frame: frame(&row.topic)?,
+            feed_frame: row.feed.as_deref().map(frame).transpose()?,
+            kind: row.r#type.into(),
+            topic: row.topic.into(),
+            feed: row.feed.map(Into::into),
+            audience: row.audience,
+            effect: row.effect,
+            origin: row.origin,
+        })
+    }
+
+    /// The frame for those who get it through its own topic.
+    #[must_use]
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// The frame for those who get it through its feed.
+    #[must_use]
+    pub fn feed_frame(&self) -> Option<&Frame> {
+        self.feed_frame.as_ref()
+    }
+
+    /// How many bytes of memory its frames take.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.frame.size() + self.feed_frame.as_ref().map_or(0, Frame::size)
+    }
+
+    /// The same event after its topic was withdrawn from the feed.
+    #[must_use]
+    pub(super) fn withdrawn(&self, audience: Option<Uuid>) -> Self {
+        Self { feed: None, feed_frame: None, audience: audience.or(self.audience), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Envelope, Frame, Json};
+    use crate::clock::Clock;
+
+    #[test]
+    fn no_content_can_break_a_frame() {
+        let nasty = "a\rb\nc\r\nd\0e\u{2028}f\u{2029}g\u{85}h🦀";
+        let data = Json::of(&nasty).unwrap();
+        let at = Clock::system().now();
+        let envelope = Envelope { id: Some("e.1"), kind: "k", topic: None, at, actor: None, data: &data };
+        let frame = Frame::encode(&envelope, Some(5)).unwrap();
+        let text = String::from_utf8(frame.sse().to_vec()).unwrap();
+        let lines: Vec<&str> = text.split(['\r', '\n', '\u{2028}', '\u{2029}', '\u{85}']).collect();
+        assert_eq!(lines.len(), 6, "retry, id, event, data and the two ends of the blank line: {lines:?}");
+        let parsed: serde_json::Value = serde_json::from_slice(frame.envelope()).unwrap();
+        assert_eq!(parsed["data"], nasty);
+        assert_eq!(frame.line(), [frame.envelope(), b"\n"].concat());
+    }
+}

@@ -1,0 +1,369 @@
+//! The hub of one worker: which of its connections listen to what, and the task that brings them the events.
+//!
+//! A hub lives on one thread with its connections, so nothing here is locked. It reads the log like any other
+//! reader, from its own position on, and needs no inbox for events: what it has not delivered yet is in the log.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    Command, Ephemeral, Lines, Realtime,
+    connection::{Connection, ConnectionStream, Offer, Subscription, Viewer, Wishes},
+    event::{Effect, Event, Frame, Key, visible},
+    log::{Log, Page, Start},
+};
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+};
+
+/// How many connections get an event before other tasks of the worker have their turn: 1 to 3 ms of work.
+const SLICE: usize = 256;
+/// How many events one look at the log takes.
+const BATCH: usize = 256;
+/// How often deadlines of connections are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long before the end of its credentials a connection is warned.
+const WARNING: Duration = Duration::from_secs(60);
+/// In how many steps the streams are ended at shutdown.
+const DRAIN_STEPS: u32 = 20;
+/// How many topics one connection may listen to.
+pub const MAX_TOPICS: usize = 100;
+
+type Listeners = Rc<Vec<Rc<Connection>>>;
+
+/// The connections of one worker.
+pub struct Hub {
+    node: Arc<Realtime>,
+    state: RefCell<State>,
+}
+
+struct State {
+    head: u64,
+    connections: HashMap<Uuid, Rc<Connection>>,
+    /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
+    topics: HashMap<Key, Listeners>,
+}
+
+/// A connection that is about to begin.
+pub struct Opening {
+    /// Who reads.
+    pub viewer: Viewer,
+    /// What it listens to, guards included.
+    pub subscriptions: Vec<Subscription>,
+    /// What it wants to hear.
+    pub wishes: Wishes,
+    /// Where it begins.
+    pub start: Start,
+    /// When its credentials end.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A change of an open connection, asked for by its user.
+#[derive(Debug, Clone)]
+pub struct TopicChange {
+    /// The connection.
+    pub connection: Uuid,
+    /// Who asks; only the connection's own user may.
+    pub user: Option<Uuid>,
+    /// What it will listen to as well.
+    pub add: Vec<Subscription>,
+    /// What it will no longer listen to.
+    pub remove: Vec<Key>,
+    /// New guards and a new end, when the request came with fresh credentials.
+    pub renew: Option<(Vec<Subscription>, Option<Timestamp>)>,
+}
+
+impl Hub {
+    /// Starts the hub of this thread.
+    #[must_use]
+    pub fn start(node: &Arc<Realtime>) -> Rc<Self> {
+        let lines = node.attach();
+        let state =
+            State { head: node.log.head(), connections: HashMap::new(), topics: HashMap::new() };
+        let hub = Rc::new(Self { node: Arc::clone(node), state: RefCell::new(state) });
+        actix_web::rt::spawn(Rc::clone(&hub).run(lines));
+        hub
+    }
+
+    /// Opens a connection. Its first frame is the one that `ready` makes of its id and the place from which on it
+    /// gets what is new; from this call on it misses nothing.
+    ///
+    /// # Errors
+    /// When the server is about to stop.
+    pub fn open(
+        self: &Rc<Self>,
+        opening: Opening,
+        ready: impl FnOnce(Uuid, u64) -> Result<Frame>,
+    ) -> Result<ConnectionStream> {
+        if self.node.is_draining() {
+            return Err(Error::Draining);
+        }
+        let head = self.head();
+        let position = if let Start::After(place) = opening.start { place } else { head };
+        let id = self.node.ids.next();
+        let first = ready(id, head.max(position))?;
+        let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
+        let Opening { viewer, subscriptions, wishes, expires_at, .. } = opening;
+        let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+        let connection =
+            Rc::new(Connection::new((id, viewer), subscriptions, wishes, position, heartbeat, expires_at));
+        connection.control(first);
+        if opening.start == Start::Gap {
+            self.skip_gap(&connection);
+        }
+        for key in keys {
+            self.listen(key, &connection);
+        }
+        self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
+        metrics::gauge!("snippetbox_stream_connections").increment(1.0);
+        Ok(ConnectionStream::new(Rc::clone(self), connection))
+    }
+
+    /// The place up to which this hub has delivered.
+    pub(super) fn head(&self) -> u64 {
+        self.state.borrow().head
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.node.log
+    }
+
+    pub(super) async fn read(self: Rc<Self>, keys: Vec<Key>, after: u64, through: u64) -> Result<Option<Page>> {
+        self.node.log.page(&keys, after, through).await
+    }
+
+    /// Lets a connection go on at the present, because the history it needs is gone, and tells it so.
+    pub(super) fn skip_gap(&self, connection: &Connection) {
+        let head = self.head();
+        connection.control(self.notice("reset", &json!({ "cursor": self.node.log.id(head) })));
+        connection.go_on_at(head);
+    }
+
+    pub(super) fn close(&self, connection: &Rc<Connection>) {
+        let keys: Vec<Key> =
+            connection.state.borrow().subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+        for key in keys {
+            self.unlisten(&key, connection);
+        }
+        if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
+            metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
+        }
+    }
+
+    fn listen(&self, key: Key, connection: &Rc<Connection>) {
+        let mut state = self.state.borrow_mut();
+        Rc::make_mut(state.topics.entry(key).or_default()).push(Rc::clone(connection));
+    }
+
+    fn unlisten(&self, key: &Key, connection: &Rc<Connection>) {
+        let mut state = self.state.borrow_mut();
+        let Some(listeners) = state.topics.get_mut(key) else { return };
+        let list = Rc::make_mut(listeners);
+        if let Some(place) = list.iter().position(|listener| Rc::ptr_eq(listener, connection)) {
+            list.swap_remove(place);
+        }
+        if list.is_empty() {
+            state.topics.remove(key);
+        }
+    }
+
+    fn listeners(&self, key: &Key) -> Option<Listeners> {
+        self.state.borrow().topics.get(key).map(Rc::clone)
+    }
+
+    async fn run(self: Rc<Self>, mut lines: Lines) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = lines.events.notified() => self.deliver_new().await,
+                command = lines.commands.recv() => match command {
+                    Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
+                    Some(Command::Change(change, answer)) => {
+                        if let Some(result) = self.change(change) {
+                            drop(answer.try_send(result));
+                        }
+                    }
+                    Some(Command::Drain(done)) => {
+                        actix_web::rt::spawn(Rc::clone(&self).drain(done));
+                    }
+                    None => return,
+                },
+                _ = tick.tick() => self.look_at_deadlines(),
+            }
+        }
+    }
+
+    /// Delivers everything that has come into the log since the last time.
+    async fn deliver_new(&self) {
+        loop {
+            let head = self.head();
+            let Some(events) = self.node.log.recent(head, BATCH) else {
+                return self.skip_to_present();
+            };
+            let Some(last) = events.last() else { return };
+            // Set before the delivery: a connection that opens during it begins behind these events.
+            self.state.borrow_mut().head = last.seq;
+            for event in &events {
+                self.deliver(event).await;
+            }
+        }
+    }
+
+    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
+    fn skip_to_present(&self) {
+        let mut state = self.state.borrow_mut();
+        state.head = self.node.log.head();
+        for connection in state.connections.values() {
+            connection.catch_up();
+        }
+    }
+
+    async fn deliver(&self, event: &Event) {
+        let own = self.listeners(&event.topic);
+        let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
+        let mut queued = 0;
+        for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
+            if index % SLICE == SLICE - 1 {
+                tokio::task::yield_now().await;
+            }
+            // Whoever listens to both has it from the first; the position tells.
+            match connection.offer(event) {
+                Offer::Queued => queued += 1,
+                Offer::NotWanted => {}
+                Offer::FellBehind => self.tell_lagged(connection),
+            }
+        }
+        metrics::counter!("snippetbox_deliveries_total").increment(queued);
+        if let (Some(effect), Some(own)) = (event.effect, own) {
+            self.take_effect(effect, event, &own);
+        }
+    }
+
+    fn take_effect(&self, effect: Effect, event: &Event, listeners: &Listeners) {
+        for connection in listeners.iter() {
+            match effect {
+                Effect::Withdraw if connection.viewer.may_see(event.audience) => {}
+                Effect::Withdraw => self.close_topic(connection, &event.topic, "not_permitted"),
+                Effect::End if connection.is_guarded_by(&event.topic) => {
+                    connection.end(self.notice("closing", &json!({ "reason": &*event.kind })));
+                }
+                Effect::End => self.close_topic(connection, &event.topic, "deleted"),
+            }
+        }
+    }
+
+    fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
+        connection.remove(key);
+        self.unlisten(key, connection);
+        let data = json!({ "topic": visible(key), "reason": reason });
+        connection.control(self.notice("topic_closed", &data));
+    }
+
+    fn tell_lagged(&self, connection: &Connection) {
+        metrics::counter!("snippetbox_lagged_total").increment(1);
+        let cursor = self.node.log.id(connection.taken());
+        connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
+    }
+
+    async fn tell(&self, ephemeral: &Ephemeral) {
+        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
+        for slice in listeners.chunks(SLICE) {
+            for connection in slice {
+                connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
+    fn change(&self, change: TopicChange) -> Option<Result<Vec<String>>> {
+        let connection = self.state.borrow().connections.get(&change.connection).cloned()?;
+        if connection.viewer.user != change.user {
+            return None;
+        }
+        let add: Vec<Subscription> =
+            change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
+        let staying = connection.topics().len();
+        if staying + add.len() > MAX_TOPICS + change.remove.len() {
+            return Some(Err(Error::invalid("/add", format!("at most {MAX_TOPICS} topics on one connection"))));
+        }
+        for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
+            connection.remove(key);
+            self.unlisten(key, &connection);
+        }
+        for subscription in add {
+            self.listen(Key::clone(&subscription.key), &connection);
+            connection.add(subscription);
+        }
+        if let Some((guards, expires_at)) = change.renew {
+            self.renew(&connection, guards, expires_at);
+        }
+        let topics = connection.topics();
+        let cursor = self.node.log.id(self.head());
+        connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
+        Some(Ok(topics))
+    }
+
+    fn renew(&self, connection: &Rc<Connection>, guards: Vec<Subscription>, expires_at: Option<Timestamp>) {
+        for old in connection.guards() {
+            connection.remove(&old);
+            self.unlisten(&old, connection);
+        }
+        for guard in guards {
+            self.listen(Key::clone(&guard.key), connection);
+            connection.add(guard);
+        }
+        let mut state = connection.state.borrow_mut();
+        state.expires_at = expires_at;
+        state.warned = false;
+    }
+
+    /// Heartbeats, warnings and ends that are due.
+    fn look_at_deadlines(&self) {
+        let now = self.node.clock.now();
+        let beat = self.notice("heartbeat", &json!({ "cursor": self.node.log.id(self.head()) }));
+        for connection in self.state.borrow().connections.values() {
+            let (expires_at, warned, next_heartbeat) = {
+                let state = connection.state.borrow();
+                (state.expires_at, state.warned, state.next_heartbeat)
+            };
+            if expires_at.is_some_and(|end| end <= now) {
+                connection.end(self.notice("closing", &json!({ "reason": "credential_expired" })));
+            } else if let Some(end) = expires_at.filter(|end| !warned && end.minus(WARNING) <= now) {
+                connection.control(self.notice("auth_expiring", &json!({ "expires_at": end })));
+                connection.state.borrow_mut().warned = true;
+            }
+            if next_heartbeat <= now {
+                connection.beat(&beat);
+                connection.state.borrow_mut().next_heartbeat = now.plus(self.node.tuning.heartbeat);
+            }
+        }
+    }
+
+    /// Ends the streams in steps, each client with a time of its own to come back, so that they do not all come
+    /// at once.
+    async fn drain(self: Rc<Self>, done: oneshot::Sender<()>) {
+        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
+        let step = connections.len().div_ceil(DRAIN_STEPS as usize).max(1);
+        for some in connections.chunks(step) {
+            for connection in some {
+                let retry = 1_000 + self.node.ids.next().as_u128() % 4_000;
+                let data = json!({ "reason": "shutdown" });
+                let retry = u64::try_from(retry).unwrap_or(1_000);
+                connection.end(Frame::notice("closing", self.node.clock.now(), &data, Some(retry)));
+            }
+            tokio::time::sleep(self.node.tuning.drain / DRAIN_STEPS).await;
+        }
+        drop(done.send(()));
+    }
+
+    /// A frame about the stream itself.
+    fn notice(&self, kind: &str, data: &serde_json::Value) -> Frame {
+        Frame::notice(kind, self.node.clock.now(), data, None)
+    }
+}

@@ -1,0 +1,37 @@
+//! What holds on every route.
+
+mod bodies;
+mod headers;
+mod limits;
+mod methods;
+mod origins;
+mod paths;
+mod queries;
+
+use crate::support::{Persona, path_of};
+use serde_json::json;
+
+/// Every path that answers `GET`, with a snippet of this person among them.
+async fn paths_with_get(person: &Persona) -> Vec<String> {
+    let snippet = person.has_snippet(json!({})).await;
+    let mut paths: Vec<String> = [
+        "/v1/me",
+        "/v1/tokens",
+        "/v1/snippets",
+        "/v1/snippets/events",
+        "/v1/events?topics=snippets",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/docs/",
+        "/problems/not_found",
+    ]
+    .map(str::to_owned)
+    .into();
+    for suffix in ["", "/raw", "/events"] {
+        paths.push(format!("{}{suffix}", path_of(&snippet)));
+    }
+    paths.push(format!("/v1/users/{}", person.id));
+    paths
+}

@@ -1,0 +1,13 @@
+//! Behaviour as clients see it: HTTP over a real socket to a server with its own database, each test on both.
+
+mod conventions;
+mod custom_topics;
+mod idempotency;
+mod me;
+mod operations;
+mod sessions;
+mod snippets;
+mod stream_tokens;
+mod support;
+mod tokens;
+mod users;

@@ -1,0 +1,128 @@
+//! The server under test: on a free port, with its own database and a clock that only the test moves.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::DateTime;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::json;
+use snippetbox::app::Server;
+use snippetbox::clock::Clock;
+use snippetbox::config::Settings;
+use tokio::sync::OnceCell;
+
+use super::persona::{Credential, PASSWORD, Persona};
+use super::storage::{Database, Storage};
+use super::within;
+
+/// How long a server may take to stop.
+const STOP: Duration = Duration::from_secs(10);
+
+pub struct TestApp {
+    pub clock: Clock,
+    pub database: Database,
+    address: SocketAddr,
+    storage: Storage,
+    server: RefCell<Option<Server>>,
+    client: Client,
+    admin: OnceCell<Persona>,
+}
+
+impl TestApp {
+    /// Starts a server with the given flags over those which every test wants.
+    pub async fn with_settings(database: Database, settings: &[&str]) -> Self {
+        let storage = Storage::create(database).await;
+        let start = DateTime::parse_from_rfc3339("2026-01-01T12:00:00Z").expect("a moment");
+        let clock = Clock::manual(start.to_utc());
+        let server = start_server(&storage, "127.0.0.1:0", settings, &clock).await;
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
+        Self {
+            clock,
+            database,
+            address: server.address(),
+            storage,
+            server: RefCell::new(Some(server)),
+            client,
+            admin: OnceCell::new(),
+        }
+    }
+
+    /// Stops the server and starts another one at the same address, on the same database.
+    pub async fn restart_with(&self, settings: &[&str]) {
+        self.stop().await;
+        let server = start_server(&self.storage, &self.address.to_string(), settings, &self.clock).await;
+        self.server.replace(Some(server));
+    }
+
+    pub async fn stop(&self) {
+        let Some(server) = self.server.take() else { return };
+        let stopped = within(STOP, server.stop()).await;
+        assert!(stopped.is_some(), "the server did not stop within {STOP:?}");
+    }
+
+    pub async fn remove(self) {
+        self.stop().await;
+        self.storage.remove().await;
+    }
+
+    /// Now, by the server's clock, as the server writes it.
+    pub fn now(&self) -> String {
+        self.in_future(Duration::ZERO)
+    }
+
+    /// A moment after now, by the server's clock, as the server writes it.
+    pub fn in_future(&self, span: Duration) -> String {
+        self.clock.now().plus(span).to_string()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn anonymous(&self) -> Persona {
+        Persona {
+            client: self.client.clone(),
+            server: self.url(),
+            credential: Credential::None,
+            id: String::new(),
+            name: String::new(),
+            email: String::new(),
+        }
+    }
+
+    /// The first user of the installation, who is its admin.
+    pub async fn admin(&self) -> &Persona {
+        self.admin.get_or_init(|| self.register("admin")).await
+    }
+
+    /// Somebody with an account and a session, who is not the admin.
+    pub async fn user(&self, name: &str) -> Persona {
+        self.admin().await;
+        self.register(name).await
+    }
+
+    async fn register(&self, name: &str) -> Persona {
+        let email = format!("{name}@example.org");
+        let anonymous = self.anonymous();
+        let account = json!({ "email": email, "name": name, "password": PASSWORD });
+        let user = anonymous.post("/v1/users", &account).await.expect(201).json();
+        let id = user["id"].as_str().expect("the user has an id").to_owned();
+        let unknown = Persona { id, name: name.to_owned(), email, ..anonymous };
+        unknown.sign_in().await
+    }
+}
+
+async fn start_server(storage: &Storage, listen: &str, settings: &[&str], clock: &Clock) -> Server {
+    let (url, folder) = (storage.url(), storage.data_dir());
+    let usual = ["--listen", listen, "--database-url", &url, "--data-dir", &folder];
+    let quick = ["--rate-limit", "0", "--sign-in-limit", "0", "--workers", "2", "--drain", "0s"];
+    let chosen: Vec<&str> = settings.iter().step_by(2).copied().collect();
+    let mut flags: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    for pair in usual.chunks(2).chain(quick.chunks(2)).filter(|pair| !chosen.contains(&pair[0])) {
+        flags.extend(pair.iter().map(ToString::to_string));
+    }
+    let settings = Settings::from_args(flags).expect("the settings of the test");
+    Server::start(settings, clock.clone()).await.expect("the server starts")
+}
