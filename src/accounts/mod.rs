@@ -143,6 +143,11 @@ pub async fn me(app: &App, caller: &Caller) -> Result<User> {
     store::find(conn.conn(), caller.require_user()?.id).await?.ok_or(Error::NotFound("user"))
 }
 
+/// An account, as its owner sees it.
+pub async fn account(tx: &mut WriteTx, id: UserId) -> Result<User> {
+    store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
+}
+
 /// What everybody may know of a user.
 pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
     let mut conn = app.db.read().await?;

@@ -1,0 +1,359 @@
+//! Credentials: what proves who asks, and what they may do with it.
+//!
+//! Sessions, personal access tokens and stream tokens are one table. A token is 256 random bits with a
+//! recognisable prefix; only its SHA-256 is stored.
+
+pub mod routes;
+mod store;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    accounts::{self, Name, Profile, Role, UserId},
+    app::App,
+    clock::Timestamp,
+    db::WriteTx,
+    error::{Error, Result},
+    id::id_type,
+    realtime::{self, Effect, Json, NewEvent},
+    seal,
+};
+
+id_type! {
+    /// Identifies a credential.
+    CredentialId
+}
+
+/// What kind of credential it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Kind {
+    Session,
+    Personal,
+    Stream,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Session => "sbx_session_",
+            Self::Personal => "sbx_token_",
+            Self::Stream => "sbx_stream_",
+        }
+    }
+}
+
+/// What a personal access token may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Read,
+    Write,
+    Notify,
+    Admin,
+}
+
+impl Scope {
+    const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Notify, Self::Admin];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Notify => "notify",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Who asks, as proved by a credential.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub id: UserId,
+    pub name: Name,
+    pub role: Role,
+    pub credential: CredentialId,
+    pub kind: Kind,
+    pub scopes: Vec<Scope>,
+    /// The only topics that a stream token opens.
+    pub topics: Option<Vec<String>>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who asks: a user or somebody unknown.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub identity: Option<Identity>,
+    /// Where the request comes from.
+    pub address: IpAddr,
+    /// The caller's own open stream, named so that it can leave out what this request causes.
+    pub connection: Option<Uuid>,
+}
+
+impl Caller {
+    /// The user, or `401`'s reason.
+    pub fn require_user(&self) -> Result<&Identity> {
+        self.identity.as_ref().ok_or(Error::Unauthenticated("this needs credentials: a bearer token or a session"))
+    }
+
+    /// The user, if the credential may be used so.
+    pub fn require(&self, scope: Scope) -> Result<&Identity> {
+        let identity = self.require_user()?;
+        if identity.scopes.contains(&scope) { Ok(identity) } else { Err(Error::InsufficientScope(scope.name())) }
+    }
+
+    /// Leave to read: what is public is open to everyone where the installation says so.
+    pub fn require_read(&self, public_read: bool) -> Result<()> {
+        if self.identity.is_some() || !public_read {
+            self.require(Scope::Read)?;
+        }
+        Ok(())
+    }
+
+    /// The user's id, unless unknown.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.identity.as_ref().map(|identity| identity.id)
+    }
+
+    /// Whether this is an administrator who uses a credential good for that.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.identity.as_ref().is_some_and(|who| who.role == Role::Admin && who.scopes.contains(&Scope::Admin))
+    }
+
+    /// The caller as the actor of an event.
+    pub fn actor(&self) -> Result<Option<Json>> {
+        let profile = self.identity.as_ref().map(|who| Profile { id: who.id, name: who.name.clone() });
+        profile.as_ref().map(Json::of).transpose()
+    }
+}
+
+/// A credential that was just made; the token is shown this once.
+#[derive(Debug)]
+pub struct Issued {
+    pub id: CredentialId,
+    pub token: String,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A personal access token, without its secret.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Token {
+    pub id: CredentialId,
+    #[schema(example = "backup script")]
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// When credentials were last used, written behind: the newest time of each waits here for the next flush.
+#[derive(Default)]
+pub struct LastUsed(Mutex<HashMap<CredentialId, Timestamp>>);
+
+impl LastUsed {
+    fn note(&self, id: CredentialId, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, now);
+    }
+
+    fn take(&self) -> HashMap<CredentialId, Timestamp> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Finds out who holds a token. Unknown, revoked and expired ones are nobody's.
+pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
+    if !token.starts_with("sbx_") {
+        return Ok(None);
+    }
+    let mut conn = app.db.read().await?;
+    let found = store::find_by_digest(conn.conn(), &seal::digest(&[token.as_bytes()])).await?;
+    let now = app.clock.now();
+    let Some(identity) = found.filter(|found| found.expires_at.is_none_or(|end| end > now)) else {
+        return Ok(None);
+    };
+    if identity.kind == Kind::Personal {
+        app.last_used.note(identity.credential, now);
+    }
+    Ok(Some(identity))
+}
+
+/// Opens a session.
+pub async fn open_session(app: &App, tx: &mut WriteTx, user: UserId) -> Result<Issued> {
+    let expires_at = Some(app.clock.now().plus(app.settings.session_ttl));
+    issue(app, tx, New { user, kind: Kind::Session, scopes: &Scope::ALL, expires_at, ..New::default() }).await
+}
+
+/// Makes a personal access token.
+pub async fn create_token(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    name: &str,
+    scopes: &[Scope],
+    expires_at: Option<Timestamp>,
+) -> Result<Issued> {
+    let who = caller.require(Scope::Write)?;
+    // A token cannot make one that may do more than itself.
+    if let Some(scope) = scopes.iter().find(|scope| !who.scopes.contains(scope)) {
+        return Err(Error::InsufficientScope(scope.name()));
+    }
+    if expires_at.is_some_and(|end| end <= app.clock.now()) {
+        return Err(Error::invalid("/expires_at", "must lie in the future"));
+    }
+    let (user, name) = (who.id, Some(name));
+    issue(app, tx, New { user, kind: Kind::Personal, name, scopes, expires_at, ..New::default() }).await
+}
+
+/// Makes a token that can open streams and nothing else. It ends with the credential that made it.
+pub async fn create_stream_token(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    topics: Option<&[String]>,
+    ttl: Duration,
+) -> Result<Issued> {
+    let who = caller.require(Scope::Read)?;
+    let end = app.clock.now().plus(ttl);
+    let expires_at = Some(who.expires_at.map_or(end, |parents| parents.min(end)));
+    let scopes: Vec<Scope> = who.scopes.iter().copied().filter(|s| matches!(s, Scope::Read | Scope::Admin)).collect();
+    let (user, parent, scopes) = (who.id, Some(who.credential), scopes.as_slice());
+    issue(app, tx, New { user, parent, kind: Kind::Stream, scopes, topics, expires_at, ..New::default() }).await
+}
+
+/// A credential to be made.
+struct New<'a> {
+    user: UserId,
+    parent: Option<CredentialId>,
+    kind: Kind,
+    name: Option<&'a str>,
+    scopes: &'a [Scope],
+    topics: Option<&'a [String]>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Default for New<'_> {
+    fn default() -> Self {
+        Self {
+            user: UserId(Uuid::nil()),
+            parent: None,
+            kind: Kind::Session,
+            name: None,
+            scopes: &[],
+            topics: None,
+            expires_at: None,
+        }
+    }
+}
+
+async fn issue(app: &App, tx: &mut WriteTx, new: New<'_>) -> Result<Issued> {
+    let token = format!("{}{}", new.kind.prefix(), seal::text(&app.ids.secret()));
+    let issued = Issued {
+        id: CredentialId(app.ids.next()),
+        created_at: app.clock.now(),
+        expires_at: new.expires_at,
+        token,
+    };
+    store::insert(tx.conn(), &issued, &seal::digest(&[issued.token.as_bytes()]), &new).await?;
+    Ok(issued)
+}
+
+/// The caller's personal access tokens, newest first, from behind `after` on.
+pub async fn tokens(
+    app: &App,
+    caller: &Caller,
+    after: Option<CredentialId>,
+    limit: u32,
+) -> Result<Vec<Token>> {
+    let who = caller.require(Scope::Read)?;
+    let mut conn = app.db.read().await?;
+    store::page_of_tokens(conn.conn(), who.id, after, limit).await
+}
+
+/// Revokes one of the caller's personal access tokens, and ends the streams opened with it.
+pub async fn revoke_token(app: &App, tx: &mut WriteTx, caller: &Caller, id: CredentialId) -> Result<()> {
+    let who = caller.require(Scope::Write)?;
+    if !store::is_token_of(tx.conn(), id, who.id).await? {
+        return Err(Error::NotFound("token"));
+    }
+    end(app, tx, id).await
+}
+
+/// Ends the credential that the caller used, and the streams opened with it.
+pub async fn end_current(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
+    end(app, tx, caller.require_user()?.credential).await
+}
+
+/// Ends all credentials of the caller but the one in use and its stream tokens.
+pub async fn end_others(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
+    let who = caller.require_user()?;
+    for id in store::others(tx.conn(), who.id, who.credential).await? {
+        end(app, tx, id).await?;
+    }
+    Ok(())
+}
+
+async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
+    let mut ended = store::children(tx.conn(), id).await?;
+    ended.push(id);
+    for id in &ended {
+        let event = NewEvent {
+            kind: "credential_revoked",
+            topic: guard(*id),
+            feed: None,
+            audience: None,
+            effect: Some(Effect::End),
+            actor: None,
+            origin: None,
+            data: Json::of(id)?,
+            at: app.clock.now(),
+        };
+        realtime::append(tx.conn(), event).await?;
+    }
+    store::delete(tx.conn(), id).await
+}
+
+/// The topic that ends with a credential; streams opened with it stand on it.
+#[must_use]
+pub fn guard(id: CredentialId) -> String {
+    format!("credential@{id}")
+}
+
+/// Everything a stream of this caller stands on.
+#[must_use]
+pub fn guards(caller: &Caller) -> Vec<String> {
+    let Some(who) = &caller.identity else { return Vec::new() };
+    vec![guard(who.credential), accounts::guard(who.id)]
+}
+
+/// Writes down when credentials were last used.
+pub async fn flush_last_used(app: &App) -> Result<()> {
+    let noted = app.last_used.take();
+    if noted.is_empty() {
+        return Ok(());
+    }
+    let mut tx = app.db.write().await?;
+    for (id, at) in noted {
+        store::touch(tx.conn(), id, at).await?;
+    }
+    tx.commit().await
+}
+
+/// Removes credentials that have ended.
+pub async fn remove_expired(app: &App) -> Result<()> {
+    let mut tx = app.db.write().await?;
+    store::delete_expired(tx.conn(), app.clock.now()).await?;
+    tx.commit().await
+}

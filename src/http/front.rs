@@ -1,0 +1,150 @@
+//! What every request passes through: an id, the log, the figures, and a problem for every failure.
+
+use std::time::Instant;
+
+use actix_web::{
+    Error as ActixError, HttpMessage as _, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+use tracing::Instrument as _;
+
+use super::problem::{self, Problem};
+use crate::{app::App, error::Error, limits::Allowance};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CURSOR: HeaderName = HeaderName::from_static("snippetbox-cursor");
+
+/// The name of a request in the log.
+#[derive(Clone)]
+struct RequestId(String);
+
+/// Marks a request that came as HEAD: it is served like GET, and only the body is left out.
+pub struct IsHead;
+
+/// The middleware around everything.
+///
+/// # Errors
+/// Never: failures become problems here.
+pub async fn front(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, ActixError> {
+    let begun = Instant::now();
+    let id = request_id(&req);
+    let (method, path) = (req.method().clone(), req.path().to_owned());
+    if method == Method::HEAD {
+        req.extensions_mut().insert(IsHead);
+        req.head_mut().method = Method::GET;
+    }
+    let cursor = cursor(&req);
+    let span = tracing::info_span!("request", request.id = %id.0);
+    let request = req.request().clone();
+    let answered = next.call(req).instrument(span.clone()).await;
+    let _entered = span.enter();
+    let mut response = match answered {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => ServiceResponse::from_err(error, request),
+    };
+    explain(&mut response, &id);
+    decorate(&mut response, id, cursor);
+    record(&response, &method, &path, begun);
+    Ok(response)
+}
+
+/// The client's own id when it is sane: 1 to 128 characters that can break no log line and no header.
+fn request_id(req: &ServiceRequest) -> RequestId {
+    let given = req.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sane = given.filter(|id| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
+    });
+    RequestId(sane.map_or_else(
+        || req.app_data::<web::Data<App>>().map(|app| app.ids.next().to_string()).unwrap_or_default(),
+        str::to_owned,
+    ))
+}
+
+/// The place in the log before the request reads anything: following from it misses no change of what was read.
+fn cursor(req: &ServiceRequest) -> Option<String> {
+    let reads = req.method() == Method::GET && req.path().starts_with("/v1/");
+    let app = req.app_data::<web::Data<App>>().filter(|_| reads)?;
+    Some(app.realtime.log.id(app.realtime.log.head()))
+}
+
+/// Gives every failure its problem as body, whichever layer it comes from.
+fn explain(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return;
+    }
+    let own = response.response().error().and_then(|error| error.as_error::<Error>());
+    let problem = match own {
+        Some(error) => Problem::of(error, &id.0),
+        None => Problem::plain(problem::of_status(status), &id.0),
+    };
+    if status.is_server_error() {
+        let cause = own.map_or_else(|| "a panic or a layer of the framework".to_owned(), ToString::to_string);
+        tracing::error!(status = status.as_u16(), cause, "the request failed");
+    }
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+    let described = HttpResponse::new(status).set_body(body).map_into_boxed_body();
+    let headers = std::mem::replace(headers, HeaderMap::new());
+    let (_, body) = described.into_parts();
+    *response.response_mut() = HttpResponse::new(status).set_body(body);
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
+}
+
+fn decorate(response: &mut ServiceResponse<BoxBody>, id: RequestId, cursor: Option<String>) {
+    let allowance = response.request().extensions().get::<Allowance>().copied();
+    let status = response.status();
+    let limited = response.request().app_data::<web::Data<App>>().and_then(|app| app.limits.requests_per_minute());
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::try_from(id.0) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if let Some(Ok(value)) = cursor.filter(|_| !is_failure(status)).map(HeaderValue::try_from)
+        && !headers.contains_key(CURSOR)
+    {
+        headers.insert(CURSOR, value);
+    }
+    let refused = status == problem::LIMITED && headers.contains_key(header::RETRY_AFTER);
+    let left = allowance.map(|a| (a.per_minute, a.remaining)).or(limited.filter(|_| refused).map(|q| (q, 0)));
+    if let Some((quota, remaining)) = left {
+        // draft-ietf-httpapi-ratelimit-headers: the policy by name, its quota and window; what is left of it.
+        let reset = u64::from(quota - remaining.min(quota)) * 60 / u64::from(quota.max(1));
+        let policy = HeaderValue::try_from(format!("\"default\";q={quota};w=60"));
+        let limit = HeaderValue::try_from(format!("\"default\";r={remaining};t={reset}"));
+        if let (Ok(policy), Ok(limit)) = (policy, limit) {
+            headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
+            headers.insert(HeaderName::from_static("ratelimit"), limit);
+        }
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+fn record(response: &ServiceResponse<BoxBody>, method: &Method, path: &str, begun: Instant) {
+    let route = response.request().match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let status = response.status().as_u16();
+    let took = begun.elapsed();
+    let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
+    metrics::counter!("snippetbox_requests_total", &labels).increment(1);
+    metrics::histogram!("snippetbox_request_seconds", &labels[..2]).record(took.as_secs_f64());
+    // The path alone: a query may hold a token.
+    let duration_ms = took.as_secs_f64() * 1_000.0;
+    tracing::info!(target: "snippetbox::access", %method, path, status, duration_ms, "answered");
+}

@@ -1,0 +1,195 @@
+//! Idempotency keys: a POST that is repeated has its effect once, and gets the first answer again.
+//!
+//! The answer is stored in the transaction of its effect, so there is never one without the other. It is sealed
+//! under a key that needs the Idempotency-Key itself: an answer may hold a token, and the database must not.
+
+mod store;
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::App,
+    credentials::Caller,
+    db::WriteTx,
+    error::{Error, Result},
+    seal,
+};
+
+/// How long a first answer is kept.
+const KEPT: Duration = Duration::from_hours(24);
+
+/// What tells whether a request is the repetition of another.
+pub struct Attempt {
+    key: Option<String>,
+    fingerprint: [u8; 32],
+}
+
+impl Attempt {
+    /// Reads the key of a request with the given body.
+    ///
+    /// # Errors
+    /// When the key is not 1 to 255 visible ASCII characters.
+    pub fn of(req: &HttpRequest, body: &[u8]) -> Result<Self> {
+        const RULE: Error = Error::MalformedRequest("Idempotency-Key must be 1 to 255 visible ASCII characters");
+        let Some(value) = req.headers().get("idempotency-key") else {
+            return Ok(Self { key: None, fingerprint: [0; 32] });
+        };
+        let key = value.to_str().map_err(|_| RULE)?;
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RULE);
+        }
+        let parts = [req.method().as_str().as_bytes(), req.uri().to_string().as_bytes(), body].map(<[u8]>::to_vec);
+        let fingerprint = seal::digest(&[&parts[0], &parts[1], &parts[2]]);
+        Ok(Self { key: Some(key.to_owned()), fingerprint })
+    }
+}
+
+/// An answer that can be stored and given again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    /// A success with a JSON body.
+    ///
+    /// # Errors
+    /// When the value has no JSON form.
+    pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self { status: status.as_u16(), headers: Vec::new(), body })
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_string(), value.into()));
+        self
+    }
+
+    fn into_response(self, replayed: bool) -> Result<HttpResponse> {
+        let broken = |_| Error::Internal("a stored answer cannot be given again".into());
+        let mut response = HttpResponseBuilder::new(StatusCode::from_u16(self.status).map_err(broken)?);
+        for (name, value) in self.headers {
+            let value = HeaderValue::try_from(value).map_err(|error| Error::Internal(error.to_string()))?;
+            response.append_header((name, value));
+        }
+        if replayed {
+            response.insert_header(("Idempotent-Replayed", "true"));
+        }
+        Ok(response.insert_header((header::CONTENT_TYPE, "application/json")).body(self.body))
+    }
+}
+
+/// The keys whose first request is still running on this node.
+#[derive(Default)]
+pub struct Running(Mutex<HashSet<[u8; 32]>>);
+
+struct Turn<'a>(&'a Running, [u8; 32]);
+
+impl Running {
+    fn enter(&self, lookup: [u8; 32]) -> Result<Turn<'_>> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.insert(lookup) { Ok(Turn(self, lookup)) } else { Err(Error::IdempotencyInProgress) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// Runs the effect of a POST in a transaction of its own, once for each key of a user.
+///
+/// # Errors
+/// What the effect says; a failure leaves nothing behind, so the same key may be tried again.
+pub async fn once<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -> Result<HttpResponse>
+where
+    F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
+{
+    let (answer, replayed) = settle(app, caller, attempt, effect).await?;
+    answer.into_response(replayed)
+}
+
+/// Like [`once`], for an answer that can only be told after the commit, from a number that the effect leaves.
+///
+/// # Errors
+/// What the effect or the answer says.
+pub async fn once_then<F, A>(
+    app: &App,
+    caller: &Caller,
+    attempt: &Attempt,
+    effect: F,
+    answer: A,
+) -> Result<HttpResponse>
+where
+    F: AsyncFnOnce(&mut WriteTx) -> Result<i64>,
+    A: AsyncFnOnce(i64) -> Result<Answer>,
+{
+    let stored = async |tx: &mut WriteTx| Answer::json(StatusCode::OK, &effect(tx).await?);
+    let (left, replayed) = settle(app, caller, attempt, stored).await?;
+    let number = left.body.parse().map_err(|_| Error::Internal("a stored number cannot be read".into()))?;
+    answer(number).await?.into_response(replayed)
+}
+
+/// The first answer to a request, and whether it was given before.
+async fn settle<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -> Result<(Answer, bool)>
+where
+    F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
+{
+    let Some(key) = &attempt.key else {
+        let mut tx = app.db.write().await?;
+        let answer = effect(&mut tx).await?;
+        tx.commit().await?;
+        return Ok((answer, false));
+    };
+    let user = caller.user().map_or([0; 16], |user| *user.0.as_bytes());
+    let purpose: [&[u8]; 3] = [b"idempotency", &user, key.as_bytes()];
+    let lookup = seal::digest(&[b"idempotency lookup", &user, key.as_bytes()]);
+    let _turn = app.running.enter(lookup)?;
+    let now = app.clock.now();
+    let mut tx = app.db.write().await?;
+    if let Some((fingerprint, sealed)) = store::find(tx.conn(), &lookup, now.minus(KEPT)).await? {
+        if fingerprint != attempt.fingerprint {
+            return Err(Error::IdempotencyKeyReused);
+        }
+        let answer = app.sealer.open(&purpose, &sealed).and_then(|text| serde_json::from_slice(&text).ok());
+        let answer = answer.ok_or_else(|| Error::Internal("a stored answer cannot be opened".into()))?;
+        return Ok((answer, true));
+    }
+    let answer = effect(&mut tx).await?;
+    let text = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.to_string()))?;
+    let sealed = app.sealer.seal(&purpose, app.ids.secret(), &text);
+    store::insert(tx.conn(), &lookup, &attempt.fingerprint, &sealed, now).await.map_err(|error| {
+        // Another node has answered the same request meanwhile.
+        if error.is_unique_violation() { Error::IdempotencyInProgress } else { error }
+    })?;
+    tx.commit().await?;
+    Ok((answer, false))
+}
+
+/// Forgets answers that are older than a day.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn remove_expired(app: &App) -> Result<()> {
+    let mut tx = app.db.write().await?;
+    store::delete_before(tx.conn(), app.clock.now().minus(KEPT)).await?;
+    tx.commit().await
+}

@@ -1,0 +1,60 @@
+//! The table `idempotency_keys`.
+
+use crate::{
+    clock::Timestamp,
+    db::{Conn, on_conn},
+    error::Result,
+};
+
+/// The fingerprint and the sealed answer behind a key, unless they are older than `oldest`.
+pub(super) async fn find(
+    conn: Conn<'_>,
+    lookup: &[u8],
+    oldest: Timestamp,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    Ok(on_conn!(conn, |c| sqlx::query_as(
+        "SELECT fingerprint, answer FROM idempotency_keys WHERE lookup = $1 AND created_at > $2"
+    )
+    .bind(lookup.to_vec())
+    .bind(oldest)
+    .fetch_optional(c)
+    .await?))
+}
+
+/// Stores an answer; an outdated one of the same key gives way. It is a violation of uniqueness when there is a
+/// valid one.
+pub(super) async fn insert(
+    mut conn: Conn<'_>,
+    lookup: &[u8],
+    fingerprint: &[u8],
+    answer: &[u8],
+    now: Timestamp,
+) -> Result<()> {
+    let oldest = now.minus(super::KEPT);
+    on_conn!(conn.again(), |c| sqlx::query("DELETE FROM idempotency_keys WHERE lookup = $1 AND created_at <= $2")
+        .bind(lookup.to_vec())
+        .bind(oldest)
+        .execute(c)
+        .await
+        .map(drop)?);
+    on_conn!(conn, |c| sqlx::query(
+        "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)"
+    )
+    .bind(lookup.to_vec())
+    .bind(fingerprint.to_vec())
+    .bind(answer.to_vec())
+    .bind(now)
+    .execute(c)
+    .await
+    .map(drop)?);
+    Ok(())
+}
+
+pub(super) async fn delete_before(conn: Conn<'_>, oldest: Timestamp) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("DELETE FROM idempotency_keys WHERE created_at <= $1")
+        .bind(oldest)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}

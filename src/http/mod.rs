@@ -1,0 +1,135 @@
+//! What belongs to no feature: the table of routes, who asks, what goes in and out, and what failures look like.
+#![deny(missing_docs)]
+
+pub mod caller;
+pub mod etag;
+pub mod extract;
+mod front;
+pub mod idempotency;
+pub mod openapi;
+mod operations;
+pub mod page;
+pub mod problem;
+pub mod sse;
+
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::ResourceDef,
+    http::{Method, header},
+    middleware::{Compress, from_fn},
+    web,
+};
+use actix_web_lab::{extract::LocalData, middleware::CatchPanic};
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa::openapi::{HttpMethod, OpenApi, path::PathItem};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub use self::front::IsHead;
+use crate::{
+    accounts,
+    app::App,
+    credentials, custom_topics,
+    error::{Error, Result},
+    realtime::Hub,
+    snippets, streams,
+};
+
+/// Every route of the server.
+pub fn routes(cfg: &mut ServiceConfig<'_>) {
+    cfg.configure(snippets::routes::configure)
+        .configure(streams::routes::configure)
+        .configure(custom_topics::routes::configure)
+        .configure(accounts::routes::configure)
+        .configure(credentials::routes::configure)
+        .configure(operations::configure);
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    app: web::Data<App>,
+    document: web::Data<OpenApi>,
+    figures: web::Data<PrometheusHandle>,
+    methods: Arc<Methods>,
+}
+
+impl Shared {
+    /// The state, with the documents that are made once.
+    #[must_use]
+    pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Self {
+        let document = openapi::document();
+        let methods = Arc::new(Methods::of(&document));
+        Self { app, document: web::Data::new(document), figures: web::Data::new(figures), methods }
+    }
+
+    /// Lays out one worker: its state, its hub and its routes.
+    pub fn configure(&self, cfg: &mut web::ServiceConfig) {
+        let hub = Hub::start(&self.app.realtime);
+        cfg.app_data(self.app.clone())
+            .app_data(self.document.clone())
+            .app_data(self.figures.clone())
+            .app_data(LocalData::from(hub))
+            .app_data(web::PathConfig::default().error_handler(|_, _| Error::UnknownPath.into()));
+        routes(&mut ServiceConfig::new(cfg));
+        let methods = Arc::clone(&self.methods);
+        cfg.service(web::redirect("/docs", "/docs/"))
+            .service(
+                utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
+                    .config(utoipa_swagger_ui::Config::new(["/openapi.json"])),
+            )
+            .default_service(web::to(move |req: HttpRequest| {
+                let answer = methods.answer(&req);
+                async move { answer }
+            }));
+    }
+}
+
+/// The application of one worker, with everything that its requests pass through.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! worker {
+    ($shared:expr) => {
+        actix_web::App::new()
+            .configure(|cfg| $shared.configure(cfg))
+            .wrap($crate::http::panics())
+            .wrap($crate::http::compression())
+            .wrap($crate::http::cors(&$shared))
+            .wrap($crate::http::front_door())
+    };
+}
+
+/// The methods that each path knows, for paths that are asked in another way.
+struct Methods(Vec<(ResourceDef, String)>);
+
+impl Methods {
+    fn of(document: &OpenApi) -> Self {
+        let entries = document.paths.paths.iter();
+        Self(entries.map(|(path, item)| (ResourceDef::new(path.as_str()), allow(item))).collect())
+    }
+
+    fn answer(&self, req: &HttpRequest) -> Result<HttpResponse> {
+        let known = self.0.iter().find(|(path, _)| path.is_match(req.path()));
+        let Some((_, allow)) = known else { return Err(Error::UnknownPath) };
+        if req.method() == Method::OPTIONS {
+            return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, allow.as_str())).finish());
+        }
+        Err(Error::MethodNotAllowed { allow: allow.clone() })
+    }
+}
+
+fn allow(item: &PathItem) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    let operations = [
+        (&item.get, "GET, HEAD"),
+        (&item.post, "POST"),
+        (&item.put, "PUT"),
+        (&item.patch, "PATCH"),
+        (&item.delete, "DELETE"),
+    ];
+    methods.extend(operations.iter().filter(|(operation, _)| operation.is_some()).map(|(_, name)| name));
+    methods.push("OPTIONS");
+    methods.join(", ")
+}

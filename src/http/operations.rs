@@ -1,0 +1,69 @@
+//! Operations: health, figures, the documents, and the pages that explain problems.
+
+use std::fmt::Write as _;
+
+use actix_web::{HttpResponse, get, http::header, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::problem::{KINDS, Problem};
+use crate::{
+    app::App,
+    error::{Error, Result},
+};
+
+/// The routes of this module.
+pub fn configure(cfg: &mut ServiceConfig<'_>) {
+    cfg.service(health).service(readiness).service(figures).service(document).service(explain_problem);
+}
+
+/// Tell that the process lives
+#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = String)))]
+#[get("/healthz")]
+async fn health() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// Tell whether requests can be served: the database answers, and the server is not shutting down
+#[utoipa::path(tag = "operations", responses(
+    (status = 200, description = "It can serve", body = String),
+    (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/readyz")]
+async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
+    if app.realtime.is_draining() {
+        return Err(Error::Draining);
+    }
+    app.db.ping().await?;
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))
+}
+
+/// Give the figures of this node in the text format of Prometheus
+#[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
+#[get("/metrics")]
+async fn figures(handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
+}
+
+/// Give this document
+#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)))]
+#[get("/openapi.json")]
+async fn document(document: web::Data<OpenApi>) -> HttpResponse {
+    HttpResponse::Ok().json(document)
+}
+
+/// Explain a kind of problem to a person
+#[utoipa::path(tag = "operations", params(("code" = String, Path, description = "The code of a problem")), responses(
+    (status = 200, description = "A page about it", body = String, content_type = "text/html"),
+    (status = 404, description = "There is no such code", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/problems/{code}")]
+async fn explain_problem(code: web::Path<String>) -> Result<HttpResponse> {
+    let kind = KINDS.iter().find(|kind| kind.1 == code.as_str()).ok_or(Error::NotFound("kind of problem"))?;
+    let mut page = String::from("<!doctype html><html lang=en><meta charset=utf-8>");
+    drop(write!(page, "<title>{0}</title><h1>{0}</h1><p><code>{1}</code>, status {2}.</p>", kind.2, kind.1, kind.0));
+    page.push_str("<p>The field <code>detail</code> of the answer says what went wrong; <code>errors</code>, where ");
+    page.push_str("present, names every rule that was broken; <code>request_id</code> finds the request in the log.");
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8")).body(page))
+}

@@ -1,0 +1,119 @@
+//! How many requests one caller may make.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A user, from wherever.
+    User(Uuid),
+    /// An address; of IPv6 the /64 network, which one subscriber has as a whole.
+    Address(IpAddr),
+}
+
+impl Key {
+    /// The key of an address.
+    #[must_use]
+    pub fn address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => Self::Address(v4.into()),
+                None => Self::Address(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
+            },
+            v4 @ IpAddr::V4(_) => Self::Address(v4),
+        }
+    }
+}
+
+type Buckets = RateLimiter<Key, DashMapStateStore<Key>, DefaultClock, StateInformationMiddleware>;
+
+/// One limit: so many requests a minute, in bursts of that many at once (GCRA).
+struct Limit {
+    per_minute: NonZeroU32,
+    buckets: Buckets,
+}
+
+/// What is left to a caller, for the headers `RateLimit` and `RateLimit-Policy`.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    pub per_minute: u32,
+    pub remaining: u32,
+}
+
+/// The limits of this node.
+pub struct Limits {
+    requests: Option<Limit>,
+    sign_ins: Option<Limit>,
+}
+
+impl Limits {
+    /// Limits by requests a minute; 0 is none.
+    #[must_use]
+    pub fn new(requests: u32, sign_ins: u32) -> Self {
+        Self { requests: Limit::new(requests), sign_ins: Limit::new(sign_ins) }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is one too many.
+    pub fn request(&self, key: Key) -> Result<Option<Allowance>> {
+        self.requests.as_ref().map(|limit| limit.check(key)).transpose()
+    }
+
+    /// How many requests a minute are allowed, if limited.
+    #[must_use]
+    pub fn requests_per_minute(&self) -> Option<u32> {
+        self.requests.as_ref().map(|limit| limit.per_minute.get())
+    }
+
+    /// Counts a registration or a sign-in.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is one too many.
+    pub fn sign_in(&self, address: IpAddr) -> Result<()> {
+        self.sign_ins.as_ref().map_or(Ok(()), |limit| limit.check(Key::address(address)).map(drop))
+    }
+
+    /// Forgets callers who have their full allowance again.
+    pub fn shrink(&self) {
+        for limit in [&self.requests, &self.sign_ins].into_iter().flatten() {
+            limit.buckets.retain_recent();
+            limit.buckets.shrink_to_fit();
+        }
+    }
+}
+
+impl Limit {
+    fn new(per_minute: u32) -> Option<Self> {
+        let per_minute = NonZeroU32::new(per_minute)?;
+        let buckets = RateLimiter::dashmap(Quota::per_minute(per_minute)).with_middleware();
+        Some(Self { per_minute, buckets })
+    }
+
+    fn check(&self, key: Key) -> Result<Allowance> {
+        match self.buckets.check_key(&key) {
+            Ok(state) => {
+                Ok(Allowance { per_minute: self.per_minute.get(), remaining: state.remaining_burst_capacity() })
+            }
+            Err(refusal) => {
+                let wait = refusal.wait_time_from(DefaultClock::default().now());
+                Err(Error::RateLimited { retry_after: wait.max(Duration::from_millis(1)) })
+            }
+        }
+    }
+}

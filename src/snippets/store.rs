@@ -1,0 +1,342 @@
+//! The tables `snippets` and `snippet_tags`.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Database, Encode, QueryBuilder, Type, types::Json};
+use utoipa::ToSchema;
+
+use super::{Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility};
+use crate::{
+    accounts::{Name, Profile, UserId},
+    clock::Timestamp,
+    db::{Conn, Text, on_conn},
+    error::{Error, Result},
+};
+
+/// A snippet in a list: with the beginning of its content, or with all of it where that was asked for.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SnippetSummary {
+    pub id: SnippetId,
+    pub title: Title,
+    /// The first 200 characters of the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    pub language: Language,
+    pub tags: Tags,
+    pub visibility: Visibility,
+    pub owner: Profile,
+    pub version: i64,
+    pub views: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Which snippets a list holds, and in which order.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Filter {
+    pub owner: Option<UserId>,
+    pub language: Option<Language>,
+    pub tag: Option<Tag>,
+    pub sort: Sort,
+    /// Whether the items carry their content in place of the excerpt.
+    #[serde(skip)]
+    pub with_content: bool,
+}
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum Sort {
+    #[serde(rename = "created_at")]
+    Oldest,
+    #[default]
+    #[serde(rename = "-created_at")]
+    Newest,
+    #[serde(rename = "updated_at")]
+    LeastRecent,
+    #[serde(rename = "-updated_at")]
+    MostRecent,
+    #[serde(rename = "title")]
+    Title,
+}
+
+impl Sort {
+    /// The column, how it compares with what comes behind, and the direction.
+    fn sql(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Oldest => ("s.created_at", ">", "ASC"),
+            Self::Newest => ("s.created_at", "<", "DESC"),
+            Self::LeastRecent => ("s.updated_at", ">", "ASC"),
+            Self::MostRecent => ("s.updated_at", "<", "DESC"),
+            Self::Title => ("s.title", ">", "ASC"),
+        }
+    }
+
+    /// Where a snippet stands in this order.
+    pub(super) fn position(self, at: &SnippetSummary) -> Position {
+        let key = match self {
+            Self::Oldest | Self::Newest => Key::Time(at.created_at),
+            Self::LeastRecent | Self::MostRecent => Key::Time(at.updated_at),
+            Self::Title => Key::Title(at.title.0.clone()),
+        };
+        Position { key, id: at.id }
+    }
+}
+
+/// A place in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Position {
+    key: Key,
+    id: SnippetId,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Key {
+    Time(Timestamp),
+    Title(String),
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: SnippetId,
+    owner_id: UserId,
+    owner_name: Text,
+    visibility: Visibility,
+    language: Language,
+    version: i64,
+    views: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    tags: Json<Vec<String>>,
+    title: Text,
+    #[sqlx(default)]
+    excerpt: Option<Text>,
+    #[sqlx(default)]
+    content: Option<Text>,
+}
+
+impl Row {
+    fn into_summary(self) -> SnippetSummary {
+        SnippetSummary {
+            id: self.id,
+            title: Title(self.title.0),
+            excerpt: self.excerpt.map(|text| text.0),
+            content: self.content.map(|text| Content(text.0)),
+            language: self.language,
+            tags: Tags(self.tags.0.into_iter().map(Tag).collect()),
+            visibility: self.visibility,
+            owner: Profile { id: self.owner_id, name: Name::from(self.owner_name) },
+            version: self.version,
+            views: self.views,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn into_snippet(self) -> Result<Snippet> {
+        let it = self.into_summary();
+        Ok(Snippet {
+            id: it.id,
+            title: it.title,
+            content: it
+                .content
+                .ok_or_else(|| Error::Internal("a snippet was read without its content".into()))?,
+            language: it.language,
+            tags: it.tags,
+            visibility: it.visibility,
+            owner: it.owner,
+            version: it.version,
+            views: it.views,
+            created_at: it.created_at,
+            updated_at: it.updated_at,
+        })
+    }
+}
+
+pub(super) async fn insert(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    on_conn!(conn.again(), |c| {
+        sqlx::query(
+        "INSERT INTO snippets (id, owner_id, visibility, language, version, created_at, updated_at, tags, title,
+                               excerpt, content)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    )
+    .bind(it.id)
+    .bind(it.owner.id)
+    .bind(it.visibility)
+    .bind(&it.language)
+    .bind(it.version)
+    .bind(it.created_at)
+    .bind(it.updated_at)
+    .bind(Json(tags(it)))
+    .bind(Text(it.title.0.clone()))
+    .bind(Text(it.content.excerpt()))
+    .bind(Text(it.content.0.clone()))
+    .execute(c)
+    .await
+    .map(drop)?
+    });
+    insert_tags(conn, it).await
+}
+
+/// Writes what can change; the views are counted elsewhere.
+pub(super) async fn update(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    on_conn!(conn.again(), |c| {
+        sqlx::query(
+        "UPDATE snippets SET visibility = $2, language = $3, version = $4, updated_at = $5, tags = $6, title = $7,
+                             excerpt = $8, content = $9
+         WHERE id = $1"
+    )
+    .bind(it.id)
+    .bind(it.visibility)
+    .bind(&it.language)
+    .bind(it.version)
+    .bind(it.updated_at)
+    .bind(Json(tags(it)))
+    .bind(Text(it.title.0.clone()))
+    .bind(Text(it.content.excerpt()))
+    .bind(Text(it.content.0.clone()))
+    .execute(c)
+    .await
+    .map(drop)?
+    });
+    on_conn!(conn.again(), |c| sqlx::query("DELETE FROM snippet_tags WHERE snippet_id = $1")
+        .bind(it.id)
+        .execute(c)
+        .await
+        .map(drop)?);
+    insert_tags(conn, it).await
+}
+
+fn tags(it: &Snippet) -> Vec<String> {
+    it.tags.0.iter().map(|tag| tag.0.clone()).collect()
+}
+
+async fn insert_tags(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    for tag in tags(it) {
+        on_conn!(conn.again(), |c| sqlx::query("INSERT INTO snippet_tags (tag, snippet_id) VALUES ($1, $2)")
+            .bind(tag)
+            .bind(it.id)
+            .execute(c)
+            .await
+            .map(drop)?);
+    }
+    Ok(())
+}
+
+/// All columns but the texts. The owners are joined so that SQLite keeps to the order in which they stand here:
+/// the snippets come from the index of the list, and each one's owner from the primary key.
+macro_rules! select {
+    ($texts:literal, $rest:literal) => {
+        concat!(
+            "SELECT s.id, s.owner_id, u.name AS owner_name, s.visibility, s.language, s.version, s.views,
+                    s.created_at, s.updated_at, s.tags, s.title, ",
+            $texts,
+            " FROM snippets s CROSS JOIN users u WHERE u.id = s.owner_id",
+            $rest
+        )
+    };
+}
+
+const FIND: &str = select!("s.content", " AND s.id = $1");
+const LOCK: &str = select!("s.content", " AND s.id = $1 FOR UPDATE OF s");
+
+pub(super) async fn find(conn: Conn<'_>, id: SnippetId) -> Result<Option<Snippet>> {
+    read_one(conn, FIND, id).await
+}
+
+/// Reads a snippet that nobody else can change until the transaction ends.
+pub(super) async fn lock(conn: Conn<'_>, id: SnippetId) -> Result<Option<Snippet>> {
+    let sql = conn.sql(FIND, LOCK);
+    read_one(conn, sql, id).await
+}
+
+async fn read_one(conn: Conn<'_>, sql: &'static str, id: SnippetId) -> Result<Option<Snippet>> {
+    let row: Option<Row> = on_conn!(conn, |c| sqlx::query_as(sql).bind(id).fetch_optional(c).await?);
+    row.map(Row::into_snippet).transpose()
+}
+
+pub(super) async fn find_rights(conn: Conn<'_>, id: SnippetId) -> Result<Option<(UserId, Visibility)>> {
+    Ok(on_conn!(conn, |c| sqlx::query_as("SELECT owner_id, visibility FROM snippets WHERE id = $1")
+        .bind(id)
+        .fetch_optional(c)
+        .await?))
+}
+
+pub(super) async fn lock_all_of(conn: Conn<'_>, owner: UserId) -> Result<Vec<(SnippetId, Visibility)>> {
+    let sql = conn.sql(
+        "SELECT id, visibility FROM snippets WHERE owner_id = $1 ORDER BY id",
+        "SELECT id, visibility FROM snippets WHERE owner_id = $1 ORDER BY id FOR UPDATE",
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_as(sql).bind(owner).fetch_all(c).await?))
+}
+
+pub(super) async fn delete(conn: Conn<'_>, id: SnippetId) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("DELETE FROM snippets WHERE id = $1")
+        .bind(id)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
+pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("UPDATE snippets SET views = views + $2 WHERE id = $1")
+        .bind(id)
+        .bind(count)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
+pub(super) async fn page(
+    conn: Conn<'_>,
+    filter: &Filter,
+    all: bool,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<Vec<SnippetSummary>> {
+    let select = if filter.with_content { select!("s.content", "") } else { select!("s.excerpt", "") };
+    let rows = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(select);
+        narrow(&mut query, filter, all, after);
+        let (column, _, direction) = filter.sort.sql();
+        query.push(format_args!(" ORDER BY {column} {direction}, s.id {direction} LIMIT ")).push_bind(limit);
+        query.build_query_as::<Row>().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Row::into_summary).collect())
+}
+
+/// Says which snippets are wanted, and behind which position.
+fn narrow<DB: Database>(query: &mut QueryBuilder<DB>, filter: &Filter, all: bool, after: Option<Position>)
+where
+    UserId: for<'t> Encode<'t, DB> + Type<DB>,
+    SnippetId: for<'t> Encode<'t, DB> + Type<DB>,
+    Timestamp: for<'t> Encode<'t, DB> + Type<DB>,
+    String: for<'t> Encode<'t, DB> + Type<DB>,
+{
+    if let Some(owner) = filter.owner {
+        query.push(" AND s.owner_id = ").push_bind(owner);
+        if !all {
+            // Written so that no index fits it: the owner's is the narrower one, and SQLite cannot know that.
+            query.push(" AND s.visibility || '' = 'public'");
+        }
+    } else {
+        query.push(" AND s.visibility = 'public'");
+    }
+    if let Some(language) = &filter.language {
+        query.push(" AND s.language = ").push_bind(language.0.clone());
+    }
+    if let Some(tag) = &filter.tag {
+        query.push(" AND s.id IN (SELECT snippet_id FROM snippet_tags WHERE tag = ").push_bind(tag.0.clone());
+        query.push(")");
+    }
+    let Some(Position { key, id }) = after else { return };
+    let (column, behind, _) = filter.sort.sql();
+    query.push(format_args!(" AND ({column}, s.id) {behind} ("));
+    match key {
+        Key::Time(time) => query.push_bind(time),
+        Key::Title(title) => query.push_bind(Text(title)),
+    };
+    query.push(", ").push_bind(id).push(")");
+}
