@@ -88,7 +88,6 @@ struct NewlyMadeToken {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TokensQuery {
-    /// How many tokens a page holds
     #[param(inline)]
     limit: Option<Limit>,
     /// Where to go on, as the page before says
@@ -185,7 +184,8 @@ async fn open_session(
         let user = accounts::account(tx, id).await?;
         let Issued { token, expires_at, .. } = super::open_session(&app, tx, id).await?;
         let cookie = session_cookie(&app, &req, &token).to_string();
-        Ok(Answer::json(StatusCode::CREATED, &Session { token, expires_at, user })?.with(&header::SET_COOKIE, cookie))
+        let session = Session { token, expires_at, user };
+        Ok(Answer::json(StatusCode::CREATED, &session)?.with(&header::SET_COOKIE, cookie))
     })
     .await
 }

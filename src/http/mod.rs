@@ -19,15 +19,14 @@ use actix_web::{
     HttpRequest, HttpResponse,
     dev::ResourceDef,
     http::{Method, header},
-    middleware::{Compress, from_fn},
     web,
 };
-use actix_web_lab::{extract::LocalData, middleware::CatchPanic};
+use actix_web_lab::extract::LocalData;
 use metrics_exporter_prometheus::PrometheusHandle;
-use utoipa::openapi::{HttpMethod, OpenApi, path::PathItem};
+use utoipa::openapi::{OpenApi, path::PathItem};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use self::front::IsHead;
+pub use self::front::{IsHead, front};
 use crate::{
     accounts,
     app::App,
@@ -71,7 +70,7 @@ impl Shared {
         cfg.app_data(self.app.clone())
             .app_data(self.document.clone())
             .app_data(self.figures.clone())
-            .app_data(LocalData::from(hub))
+            .app_data(LocalData::new(hub))
             .app_data(web::PathConfig::default().error_handler(|_, _| Error::UnknownPath.into()));
         routes(&mut ServiceConfig::new(cfg));
         let methods = Arc::clone(&self.methods);
@@ -87,17 +86,38 @@ impl Shared {
     }
 }
 
-/// The application of one worker, with everything that its requests pass through.
+impl Shared {
+    /// Leave for the pages of allowed origins to call the API, with their users' credentials.
+    #[must_use]
+    pub fn cors(&self) -> Cors {
+        let origins = &self.app.settings.cors_origins;
+        let cors = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+        cors.supports_credentials()
+            .block_on_origin_mismatch(false)
+            .allow_any_method()
+            .allow_any_header()
+            .expose_headers(EXPOSED)
+            .max_age(3_600)
+    }
+}
+
+/// The headers of a response that a page of another origin may read.
+const EXPOSED: [&str; 10] = [
+    "ETag", "Location", "Link", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id", "Snippetbox-Cursor",
+    "Idempotent-Replayed", "Allow",
+];
+
+/// The application of one worker, with everything that its requests pass through, the outermost last.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! worker {
     ($shared:expr) => {
         actix_web::App::new()
             .configure(|cfg| $shared.configure(cfg))
-            .wrap($crate::http::panics())
-            .wrap($crate::http::compression())
-            .wrap($crate::http::cors(&$shared))
-            .wrap($crate::http::front_door())
+            .wrap(actix_web_lab::middleware::CatchPanic::default())
+            .wrap(actix_web::middleware::Compress::default())
+            .wrap($shared.cors())
+            .wrap(actix_web::middleware::from_fn($crate::http::front))
     };
 }
 

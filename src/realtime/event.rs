@@ -81,7 +81,7 @@ fn escape_line_breaks(text: String) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if BREAKS.contains(&character) {
-            drop(write!(out, "\\u{:04x}", u32::from(character)));
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
         } else {
             out.push(character);
         }
@@ -126,12 +126,12 @@ impl Frame {
         let json = serde_json::to_string(envelope).map_err(|error| Error::Internal(error.to_string()))?;
         let mut text = String::with_capacity(json.len() + 96);
         if let Some(retry) = retry_ms {
-            drop(writeln!(text, "retry: {retry}"));
+            let _ = writeln!(text, "retry: {retry}");
         }
         if let Some(id) = envelope.id {
-            drop(writeln!(text, "id: {id}"));
+            let _ = writeln!(text, "id: {id}");
         }
-        drop(write!(text, "event: {}\ndata: ", envelope.kind));
+        let _ = write!(text, "event: {}\ndata: ", envelope.kind);
         let envelope_at = text.len();
         text.push_str(&json);
         text.push_str("\n\n");
@@ -145,7 +145,7 @@ impl Frame {
         let retry = retry_ms.map(|retry| format!("retry: {retry}\n")).unwrap_or_default();
         let mut text = format!("{retry}event: {kind}\ndata: ");
         let envelope_at = text.len();
-        drop(write!(text, r#"{{"type":"{kind}","at":"{at}","data":{data}}}"#));
+        let _ = write!(text, r#"{{"type":"{kind}","at":"{at}","data":{data}}}"#);
         text.push_str("\n\n");
         Self { bytes: text.into(), envelope_at }
     }
@@ -166,6 +166,12 @@ impl Frame {
     #[must_use]
     pub fn envelope(&self) -> &[u8] {
         &self.bytes[self.envelope_at..self.bytes.len() - 2]
+    }
+
+    /// Whether the event has a place in the log.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.bytes.starts_with(b"id: ")
     }
 
     /// How many bytes the frame holds.

@@ -97,7 +97,7 @@ impl Hub {
     pub fn open(
         self: &Rc<Self>,
         opening: Opening,
-        ready: impl FnOnce(Uuid, u64) -> Result<Frame>,
+        ready: impl FnOnce(Uuid, u64) -> Frame,
     ) -> Result<ConnectionStream> {
         if self.node.is_draining() {
             return Err(Error::Draining);
@@ -105,7 +105,7 @@ impl Hub {
         let head = self.head();
         let position = if let Start::After(place) = opening.start { place } else { head };
         let id = self.node.ids.next();
-        let first = ready(id, head.max(position))?;
+        let first = ready(id, head.max(position));
         let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
         let Opening { viewer, subscriptions, wishes, expires_at, .. } = opening;
         let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
@@ -359,7 +359,7 @@ impl Hub {
             }
             tokio::time::sleep(self.node.tuning.drain / DRAIN_STEPS).await;
         }
-        drop(done.send(()));
+        let _ = done.send(());
     }
 
     /// A frame about the stream itself.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     event::{Effect, Event, EventRow, Json, Key},
+    connection::{Viewer, Wishes},
     ring::Ring,
 };
 use crate::{
@@ -227,6 +228,45 @@ impl Log {
         Ok(Some(Page { events, through }))
     }
 
+    /// How many events after a place a viewer would get.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count(&self, topics: &[Key], viewer: Viewer, wishes: &Wishes, after: u64) -> Result<u64> {
+        let wanted = |kind: &str| wishes.types.as_ref().is_none_or(|types| types.iter().any(|t| t == kind));
+        let listens = |event: &Event| topics.contains(&event.topic) || event.feed.as_ref().is_some_and(|f| topics.contains(f));
+        let filter = |event: &Event| viewer.may_see(event.audience) && wanted(&event.kind) && listens(event);
+        if let Some(count) = self.ring().count(after, filter) {
+            return Ok(count);
+        }
+        let (head, mut place, mut count) = (self.head(), after, 0);
+        while place < head {
+            let Some(page) = self.page(topics, place, head).await? else { break };
+            count += page.events.iter().filter(|event| filter(event)).count() as u64;
+            place = page.through;
+        }
+        Ok(count)
+    }
+
+    /// The place of an event that was appended and committed, from what the append answered.
+    ///
+    /// # Errors
+    /// When the database does not answer, or the sequencer does not come.
+    pub async fn place_of(&self, appended: i64) -> Result<u64> {
+        let Some(pool) = self.db.postgres() else {
+            return u64::try_from(appended).map_err(|error| Error::Internal(error.to_string()));
+        };
+        for _ in 0..500 {
+            let seq: Option<Option<i64>> =
+                sqlx::query_scalar("SELECT seq FROM events WHERE id = $1").bind(appended).fetch_optional(pool).await?;
+            if let Some(Some(seq)) = seq {
+                return u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(Error::Overloaded)
+    }
+
     fn decode(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Event>>> {
         rows.into_iter().map(|row| Event::from_row(&self.epoch, row).map(Arc::new)).collect()
     }
@@ -290,7 +330,7 @@ impl Log {
             }
             let last = place(last).min(place(oldest) + TRIM_STEP - 1);
             let mut tx = self.db.write().await?;
-            on_conn!(tx.conn(), |c| sqlx::query("DELETE FROM events WHERE seq <= $1").bind(last).execute(c).await?);
+            on_conn!(tx.conn(), |c| sqlx::query("DELETE FROM events WHERE seq <= $1").bind(last).execute(c).await.map(drop)?);
             tx.commit().await?;
         }
     }

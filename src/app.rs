@@ -1,0 +1,197 @@
+//! The application: the state that everything shares, and the order in which it starts and stops.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::task::JoinHandle;
+
+use crate::{
+    accounts::Passwords,
+    clock::Clock,
+    config::Settings,
+    credentials::LastUsed,
+    db::{self, Db, Installation},
+    error::Error,
+    http::{self, idempotency},
+    id::Ids,
+    jobs,
+    limits::Limits,
+    realtime::{Realtime, Tuning},
+    seal::{self, Sealer},
+    snippets::{self, Views},
+};
+
+/// The state of one node.
+pub struct App {
+    pub settings: Settings,
+    pub clock: Clock,
+    pub ids: Arc<Ids>,
+    pub db: Db,
+    pub realtime: Arc<Realtime>,
+    pub sealer: Sealer,
+    pub passwords: Passwords,
+    pub limits: Limits,
+    pub running: idempotency::Running,
+    pub views: Views,
+    pub last_used: LastUsed,
+}
+
+/// Why a server cannot start, for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Database(#[from] db::StartError),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    #[error("cannot start: {0}")]
+    Other(#[from] Error),
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl App {
+    async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let ids = Arc::new(Ids::new(clock.clone()));
+        let db = Db::open(&settings.database_url(), settings.database_connections).await?;
+        let secret = ids.secret();
+        let digest = seal::digest(&[b"epoch", &secret]);
+        let epoch = digest[..6].iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+        let fresh = Installation { epoch, secret: secret.to_vec() };
+        let installation = db.installation(fresh).await?;
+        let tuning = Tuning {
+            heartbeat: settings.heartbeat,
+            drain: settings.drain,
+            ring_bytes: settings.history_memory,
+        };
+        let (log, now) = (installation.epoch, clock.clone());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning).await?,
+            sealer: Sealer::new(installation.secret),
+            passwords: Passwords::new(cores)?,
+            limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
+            running: idempotency::Running::default(),
+            views: Views::default(),
+            last_used: LastUsed::default(),
+            settings,
+            clock,
+            ids,
+            db,
+        })
+    }
+}
+
+/// A running server.
+pub struct Server {
+    app: web::Data<App>,
+    address: SocketAddr,
+    handle: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server; when this returns, it answers.
+    ///
+    /// # Errors
+    /// When the address is taken, or the database cannot be used.
+    pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let listen = settings.listen;
+        let listener = listen_on(listen).map_err(|error| StartError::Listen(listen, error))?;
+        let address = listener.local_addr()?;
+        let app = web::Data::new(App::open(settings, clock).await?);
+        let figures = figures();
+        let mut background = vec![tokio::spawn({
+            let realtime = Arc::clone(&app.realtime);
+            async move { realtime.run().await }
+        })];
+        background.push(tokio::spawn(jobs::run(app.clone(), figures.clone())));
+        let (handle, serving) = serve(&app, figures, listener)?;
+        Ok(Self { app, address, handle, serving, background })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
+    pub async fn stop(self) {
+        self.app.realtime.start_draining();
+        let (_, ()) = tokio::join!(self.app.realtime.drain(), self.handle.stop(true));
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the server did not end cleanly");
+        }
+        for task in &self.background {
+            task.abort();
+        }
+        for task in self.background {
+            drop(task.await); // Ended by the abort, or before it.
+        }
+        if let Err(error) = snippets::flush_views(&self.app).await {
+            tracing::warn!(%error, "the last views could not be written");
+        }
+        self.app.db.close().await;
+    }
+}
+
+/// A listener that can take over the port of a server that ended a moment ago.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    Ok(socket.into())
+}
+
+fn serve(
+    app: &web::Data<App>,
+    figures: PrometheusHandle,
+    listener: TcpListener,
+) -> std::io::Result<(ServerHandle, JoinHandle<std::io::Result<()>>)> {
+    let shared = http::Shared::new(app.clone(), figures);
+    let settings = &app.settings;
+    let stall = settings.stall_timeout;
+    let mut server = HttpServer::new(move || crate::worker!(shared))
+        .disable_signals()
+        // A client that has closed is gone at once, not when a write to it fails.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+        .on_connect(move |io, _| {
+            if let Some(stream) = io.downcast_ref::<TcpStream>() {
+                tune(stream, stall);
+            }
+        });
+    if let Some(workers) = settings.workers {
+        server = server.workers(workers.into());
+    }
+    let server = server.listen(listener)?.run();
+    Ok((server.handle(), tokio::spawn(server)))
+}
+
+/// The options of a client's socket. Without the low-water mark the kernel takes megabytes for a reader that has
+/// stalled, and without the timeout it keeps them: a full socket is never written to, so nothing fails.
+fn tune(stream: &TcpStream, stall: std::time::Duration) {
+    let socket = socket2::SockRef::from(stream);
+    let tuned = socket.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let tuned = tuned
+        .and_then(|()| socket.set_tcp_notsent_lowat(16_384))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(stall)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "a socket could not be tuned; its client has probably gone");
+    }
+}
+
+/// The recorder of this process; a second server in it (as in tests) shows no figures of its own.
+fn figures() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    drop(metrics::set_global_recorder(recorder));
+    handle
+}

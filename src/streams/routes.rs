@@ -1,0 +1,232 @@
+//! `GET /v1/events` and its sugar, `PATCH /v1/events/{connection_id}`.
+
+use std::{rc::Rc, time::Duration};
+
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, patch, web};
+use actix_web_lab::extract::LocalData;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+use super::{Topic, Topics, Wanted, Wish};
+use crate::{
+    app::App,
+    error::{Error, Result, Violation},
+    http::{
+        IsHead,
+        caller::StreamCaller,
+        extract::{Body, Query},
+        problem::Problem,
+        sse::{self, Form},
+    },
+    realtime::{Hub, MAX_TOPICS, Since, Wishes},
+    snippets,
+    streams::{self, schema::StreamFrame},
+};
+
+/// The routes of this feature. They stand before `/v1/snippets/{id}`'s like, which would take `events` for an id.
+pub fn configure(cfg: &mut ServiceConfig<'_>) {
+    cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Follow {
+    topics: Option<String>,
+    types: Option<String>,
+    echo: Option<Flag>,
+    since: Option<String>,
+    last_event_id: Option<String>,
+    wait: Option<Wait>,
+    /// Read by the caller; named here because every parameter must be known.
+    #[expect(dead_code, reason = "who asks is found out before the query is read")]
+    access_token: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Flag {
+    True,
+    False,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+struct Wait(u64);
+
+impl TryFrom<String> for Wait {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().ok().filter(|s| *s <= 60).map(Self).ok_or("must be a number of seconds from 0 to 60")
+    }
+}
+
+/// Follow topics: as Server-Sent Events, as lines of JSON, or page by page, as `Accept` says
+#[utoipa::path(tag = "streams", params(
+    ("topics" = String, Query, description = "1 to 100 topics, comma-separated"),
+    ("types" = Option<String>, Query, description = "Only events of these types, comma-separated"),
+    ("echo" = Option<bool>, Query, description = "false: not what this very connection caused"),
+    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
+    ("last_event_id" = Option<String>, Query, description = "Like the header"),
+    ("wait" = Option<u64>, Query, description = "Long polling: seconds to wait for something new, 0 to 60"),
+    ("access_token" = Option<String>, Query, description = "A stream token"),
+    ("Last-Event-ID" = Option<String>, Header, description = "The last event that arrived; it wins"),
+), responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/events")]
+async fn follow(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    let names = query.0.topics.clone().unwrap_or_default();
+    respond(&req, &app, hub, caller, &query.0, &names).await
+}
+
+/// Follow all public snippets
+#[utoipa::path(tag = "streams", responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/snippets/events")]
+async fn follow_snippets(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, snippets::FEED).await
+}
+
+/// Follow one snippet
+#[utoipa::path(tag = "streams", params(("id" = String, Path, description = "The snippet")), responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/snippets/{id}/events")]
+async fn follow_snippet(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    id: web::Path<Uuid>,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
+}
+
+fn without_topics(query: &Follow) -> Result<()> {
+    if query.topics.is_some() { Err(Error::invalid_query("topics", "is fixed by this path")) } else { Ok(()) }
+}
+
+async fn respond(
+    req: &HttpRequest,
+    app: &App,
+    hub: LocalData<Rc<Hub>>,
+    StreamCaller(caller): StreamCaller,
+    query: &Follow,
+    names: &str,
+) -> Result<HttpResponse> {
+    let header = req.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("unreadable").to_owned());
+    let last = header.or_else(|| query.last_event_id.clone()).filter(|id| !id.is_empty());
+    let since = match last.as_deref().or(query.since.as_deref()) {
+        None => Since::Now,
+        Some("earliest") => Since::Earliest,
+        Some(id) => Since::Id(id),
+    };
+    let types = query.types.as_ref().map(|types| types.split(',').map(str::to_owned).collect());
+    let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)) };
+    let wanted = Wanted { topics: topics(names)?, wishes, since };
+    let head_only = req.extensions().contains::<IsHead>();
+    match form(req) {
+        Some(form) => {
+            let stream = streams::open(app, &hub, &caller, wanted).await?;
+            Ok(sse::respond(stream, form, head_only))
+        }
+        None => {
+            let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
+            let page = streams::history(app, &hub, &caller, wanted, wait).await?;
+            Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(page))
+        }
+    }
+}
+
+fn topics(names: &str) -> Result<Vec<Topic>> {
+    let names: Vec<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
+    if !(1..=MAX_TOPICS).contains(&names.len()) {
+        return Err(Error::invalid_query("topics", format!("must name 1 to {MAX_TOPICS} topics")));
+    }
+    let unknown = names.iter().filter(|name| Topic::parse(name).is_none());
+    let violations: Vec<_> =
+        unknown.map(|name| Violation::parameter("topics", format!("`{name}` is not a topic"))).collect();
+    if !violations.is_empty() {
+        return Err(Error::InvalidQuery(violations));
+    }
+    Ok(names.into_iter().filter_map(Topic::parse).collect())
+}
+
+/// The form of a stream that the client accepts, or nothing where it wants a page.
+fn form(req: &HttpRequest) -> Option<Form> {
+    let accept = req.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    for kind in accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()) {
+        match kind {
+            "text/event-stream" => return Some(Form::EventStream),
+            "application/x-ndjson" => return Some(Form::Lines),
+            "application/json" => return None,
+            _ => {}
+        }
+    }
+    Some(Form::EventStream)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeTopics {
+    /// Topics to listen to as well
+    #[serde(default)]
+    add: Vec<TopicName>,
+    /// Topics to listen to no longer
+    #[serde(default)]
+    remove: Vec<TopicName>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String)]
+struct TopicName(Topic);
+
+impl TryFrom<String> for TopicName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Topic::parse(&name).map(Self).ok_or("is not a topic")
+    }
+}
+
+/// Change what an open stream listens to
+#[utoipa::path(tag = "streams", params(("connection_id" = String, Path, description = "From `ready`")),
+    request_body = ChangeTopics, responses(
+    (status = 200, description = "What it listens to now", body = Topics),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[patch("/v1/events/{connection_id}")]
+async fn change_topics(
+    app: web::Data<App>,
+    StreamCaller(caller): StreamCaller,
+    id: web::Path<Uuid>,
+    body: Body<ChangeTopics>,
+) -> Result<HttpResponse> {
+    let names = |list: Vec<TopicName>| list.into_iter().map(|name| name.0).collect();
+    let Body { input, .. } = body;
+    let wish = Wish { connection: *id, add: names(input.add), remove: names(input.remove) };
+    Ok(HttpResponse::Ok().json(streams::change(&app, &caller, wish).await?))
+}

@@ -1,0 +1,106 @@
+//! The events of a stream as schemas, for the OpenAPI document.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Denied;
+use crate::{accounts::Profile, clock::Timestamp, snippets::{Snippet, SnippetId}};
+
+/// One frame of `text/event-stream`.
+#[derive(Serialize, ToSchema)]
+pub struct StreamFrame {
+    /// The position in the log; durable events alone have one
+    pub id: Option<String>,
+    /// The name of the event
+    pub event: String,
+    /// The envelope as JSON on one line
+    #[schema(content_media_type = "application/json", value_type = String)]
+    pub data: ServerEvent,
+    /// The reconnection time in milliseconds
+    pub retry: Option<u64>,
+}
+
+/// What every envelope has.
+#[derive(Serialize, ToSchema)]
+pub struct EnvelopeOf<T> {
+    /// The position in the log; ephemeral events have none
+    pub id: Option<String>,
+    /// The subscribed topic through which it came
+    pub topic: Option<String>,
+    pub at: Timestamp,
+    pub actor: Option<Profile>,
+    pub data: T,
+}
+
+/// Every event that the server itself sends, told apart by `type`.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerEvent {
+    SnippetCreated(EnvelopeOf<Snippet>),
+    SnippetUpdated(EnvelopeOf<Snippet>),
+    SnippetDeleted(EnvelopeOf<Deleted>),
+    Ready(EnvelopeOf<Ready>),
+    Reset(EnvelopeOf<Cursor>),
+    Lagged(EnvelopeOf<Cursor>),
+    Heartbeat(EnvelopeOf<Cursor>),
+    Topics(EnvelopeOf<TopicsNow>),
+    TopicClosed(EnvelopeOf<TopicClosed>),
+    AuthExpiring(EnvelopeOf<AuthExpiring>),
+    Closing(EnvelopeOf<Closing>),
+}
+
+/// A snippet that is gone.
+#[derive(Serialize, ToSchema)]
+pub struct Deleted {
+    pub id: SnippetId,
+}
+
+/// The first event of a stream.
+#[derive(Serialize, ToSchema)]
+pub struct Ready {
+    pub connection_id: uuid::Uuid,
+    /// `fresh`, `resumed` or `gap`
+    pub resume: String,
+    /// How many events of history follow
+    pub replayed: u64,
+    /// From here on everything is new
+    pub cursor: String,
+    pub topics: Vec<String>,
+    pub denied: Vec<Denied>,
+    pub heartbeat_s: f64,
+    pub server_time: Timestamp,
+}
+
+/// A position in the log.
+#[derive(Serialize, ToSchema)]
+pub struct Cursor {
+    pub cursor: String,
+}
+
+/// What the stream listens to now.
+#[derive(Serialize, ToSchema)]
+pub struct TopicsNow {
+    pub topics: Vec<String>,
+    pub cursor: String,
+}
+
+/// A topic that the stream has lost.
+#[derive(Serialize, ToSchema)]
+pub struct TopicClosed {
+    pub topic: String,
+    /// `deleted` or `not_permitted`
+    pub reason: String,
+}
+
+/// The credentials of the stream end soon.
+#[derive(Serialize, ToSchema)]
+pub struct AuthExpiring {
+    pub expires_at: Timestamp,
+}
+
+/// The stream ends.
+#[derive(Serialize, ToSchema)]
+pub struct Closing {
+    /// `shutdown`, `credential_expired`, `credential_revoked` or `account_deleted`
+    pub reason: String,
+}
