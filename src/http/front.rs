@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::{
-    Error as ActixError, HttpMessage as _, HttpResponse,
+    Error as ActixError, HttpMessage as _, HttpResponse, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -31,7 +31,7 @@ pub struct IsHead;
 /// The middleware around everything.
 ///
 /// # Errors
-/// Never: failures become problems here.
+/// Where no layer inside has an answer, after a panic for instance; the error brings its problem along.
 pub async fn front(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -45,17 +45,48 @@ pub async fn front(
     }
     let cursor = cursor(&req);
     let span = tracing::info_span!("request", request.id = %id.0);
-    let request = req.request().clone();
     let answered = next.call(req).instrument(span.clone()).await;
     let _entered = span.enter();
-    let mut response = match answered {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => ServiceResponse::from_err(error, request),
-    };
+    let mut response = answered.map_err(|error| Broken::new(&error, &id))?.map_into_boxed_body();
     explain(&mut response, &id);
     decorate(&mut response, id, cursor);
     record(&response, &method, &path, begun);
     Ok(response)
+}
+
+/// A request that ended without a response of its own.
+#[derive(Debug)]
+struct Broken {
+    status: StatusCode,
+    id: String,
+}
+
+impl Broken {
+    fn new(error: &ActixError, id: &RequestId) -> Self {
+        let status = error.as_response_error().status_code();
+        tracing::error!(status = status.as_u16(), cause = %error, "the request broke off");
+        metrics::counter!("snippetbox_broken_requests_total").increment(1);
+        Self { status, id: id.0.clone() }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the request broke off with status {}", self.status)
+    }
+}
+
+impl ResponseError for Broken {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem::plain(problem::of_status(self.status), &self.id);
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((REQUEST_ID, self.id.as_str())).content_type(problem::MEDIA_TYPE);
+        response.body(serde_json::to_vec(&problem).unwrap_or_default())
+    }
 }
 
 /// The client's own id when it is sane: 1 to 128 characters that can break no log line and no header.
