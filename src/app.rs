@@ -109,7 +109,7 @@ impl Server {
             let realtime = Arc::clone(&app.realtime);
             async move { realtime.run().await }
         })];
-        background.push(tokio::spawn(jobs::run(app.clone(), figures.clone())));
+        background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }
@@ -123,7 +123,7 @@ impl Server {
     /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
     pub async fn stop(self) {
         self.app.realtime.start_draining();
-        let (_, ()) = tokio::join!(self.app.realtime.drain(), self.handle.stop(true));
+        let ((), ()) = tokio::join!(self.app.realtime.drain(), self.handle.stop(true));
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server did not end cleanly");
         }
@@ -131,7 +131,7 @@ impl Server {
             task.abort();
         }
         for task in self.background {
-            drop(task.await); // Ended by the abort, or before it.
+            let _ = task.await; // Ended by the abort, or before it.
         }
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");

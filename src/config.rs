@@ -132,9 +132,9 @@ impl Settings {
     /// Where the data are.
     #[must_use]
     pub fn database_url(&self) -> String {
-        self.database_url.clone().unwrap_or_else(|| {
-            format!("sqlite://{}", self.data_dir.join("snippetbox.db").display())
-        })
+        self.database_url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite://{}", self.data_dir.join("snippetbox.db").display()))
     }
 
     /// The page that lists the settings.

@@ -107,9 +107,10 @@ impl Limit {
 
     fn check(&self, key: Key) -> Result<Allowance> {
         match self.buckets.check_key(&key) {
-            Ok(state) => {
-                Ok(Allowance { per_minute: self.per_minute.get(), remaining: state.remaining_burst_capacity() })
-            }
+            Ok(state) => Ok(Allowance {
+                per_minute: self.per_minute.get(),
+                remaining: state.remaining_burst_capacity(),
+            }),
             Err(refusal) => {
                 let wait = refusal.wait_time_from(DefaultClock::default().now());
                 Err(Error::RateLimited { retry_after: wait.max(Duration::from_millis(1)) })

@@ -28,7 +28,8 @@ const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let command = if args.first().is_some_and(|arg| !arg.starts_with('-')) { args.remove(0) } else { "serve".into() };
+    let command =
+        if args.first().is_some_and(|arg| !arg.starts_with('-')) { args.remove(0) } else { "serve".into() };
     if command == "help" || args.iter().any(|arg| arg == "--help" || arg == "-h") {
         print!("{USAGE}{}", Settings::help());
         return ExitCode::SUCCESS;
@@ -47,7 +48,8 @@ fn run(command: &str, args: Vec<String>) -> Result<(), String> {
         print!("{}", openapi::text().map_err(|error| error.to_string())?);
         return Ok(());
     }
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let settings = Settings::read(args, variables.collect()).map_err(|mistakes| mistakes.to_string())?;
     start_logging(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -104,7 +106,9 @@ fn greet(url: &str, storage: &str) {
         "  curl -s {url}/v1/users --json '{{\"email\":\"ann@example.com\",\"name\":\"Ann\",\"password\":\"correct horse\"}}' \
          --next -s -c cookies.txt {url}/v1/sessions --json '{{\"email\":\"ann@example.com\",\"password\":\"correct horse\"}}'"
     );
-    println!("  curl -s -b cookies.txt {url}/v1/snippets --json '{{\"title\":\"Hello\",\"content\":\"fn main() {{}}\",\"language\":\"rust\"}}'");
+    println!(
+        "  curl -s -b cookies.txt {url}/v1/snippets --json '{{\"title\":\"Hello\",\"content\":\"fn main() {{}}\",\"language\":\"rust\"}}'"
+    );
     println!("  curl -N '{url}/v1/events?topics=snippets&since=earliest'\n");
     println!("The documentation is at {url}/docs/");
 }

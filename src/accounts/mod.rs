@@ -95,7 +95,9 @@ impl TryFrom<String> for Email {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let sane = text.len() <= 254 && !text.contains(|c: char| c.is_whitespace() || c.is_control());
         match text.split_once('@') {
-            Some((local, domain)) if sane && !local.is_empty() && !domain.is_empty() && !domain.contains('@') => {
+            Some((local, domain))
+                if sane && !local.is_empty() && !domain.is_empty() && !domain.contains('@') =>
+            {
                 Ok(Self(text.to_lowercase()))
             }
             _ => Err("must be an e-mail address of at most 254 bytes"),

@@ -33,11 +33,12 @@ pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> 
 }
 
 pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
-    let row: Option<UserRow> =
-        on_conn!(conn, |c| sqlx::query_as("SELECT id, email, name, role, created_at FROM users WHERE id = $1")
-            .bind(id)
-            .fetch_optional(c)
-            .await?);
+    let row: Option<UserRow> = on_conn!(conn, |c| sqlx::query_as(
+        "SELECT id, email, name, role, created_at FROM users WHERE id = $1"
+    )
+    .bind(id)
+    .fetch_optional(c)
+    .await?);
     Ok(row.map(|row| User {
         id: row.id,
         name: Name(row.name),

@@ -102,13 +102,19 @@ pub struct Caller {
 impl Caller {
     /// The user, or `401`'s reason.
     pub fn require_user(&self) -> Result<&Identity> {
-        self.identity.as_ref().ok_or(Error::Unauthenticated("this needs credentials: a bearer token or a session"))
+        self.identity
+            .as_ref()
+            .ok_or(Error::Unauthenticated("this needs credentials: a bearer token or a session"))
     }
 
     /// The user, if the credential may be used so.
     pub fn require(&self, scope: Scope) -> Result<&Identity> {
         let identity = self.require_user()?;
-        if identity.scopes.contains(&scope) { Ok(identity) } else { Err(Error::InsufficientScope(scope.name())) }
+        if identity.scopes.contains(&scope) {
+            Ok(identity)
+        } else {
+            Err(Error::InsufficientScope(scope.name()))
+        }
     }
 
     /// Leave to read: what is public is open to everyone where the installation says so.
@@ -128,7 +134,9 @@ impl Caller {
     /// Whether this is an administrator who uses a credential good for that.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.identity.as_ref().is_some_and(|who| who.role == Role::Admin && who.scopes.contains(&Scope::Admin))
+        self.identity
+            .as_ref()
+            .is_some_and(|who| who.role == Role::Admin && who.scopes.contains(&Scope::Admin))
     }
 
     /// The caller as the actor of an event.
@@ -228,9 +236,11 @@ pub async fn create_stream_token(
     let who = caller.require(Scope::Read)?;
     let end = app.clock.now().plus(ttl);
     let expires_at = Some(who.expires_at.map_or(end, |parents| parents.min(end)));
-    let scopes: Vec<Scope> = who.scopes.iter().copied().filter(|s| matches!(s, Scope::Read | Scope::Admin)).collect();
+    let scopes: Vec<Scope> =
+        who.scopes.iter().copied().filter(|s| matches!(s, Scope::Read | Scope::Admin)).collect();
     let (user, parent, scopes) = (who.id, Some(who.credential), scopes.as_slice());
-    issue(app, tx, New { user, parent, kind: Kind::Stream, scopes, topics, expires_at, ..New::default() }).await
+    issue(app, tx, New { user, parent, kind: Kind::Stream, scopes, topics, expires_at, ..New::default() })
+        .await
 }
 
 /// A credential to be made.

@@ -11,7 +11,8 @@ use crate::{
 };
 
 pub(super) async fn insert(conn: Conn<'_>, issued: &Issued, digest: &[u8], new: &New<'_>) -> Result<()> {
-    on_conn!(conn, |c| sqlx::query(
+    on_conn!(conn, |c| {
+        sqlx::query(
         "INSERT INTO credentials (id, user_id, parent_id, kind, digest, name, scopes, topics, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
     )
@@ -27,7 +28,8 @@ pub(super) async fn insert(conn: Conn<'_>, issued: &Issued, digest: &[u8], new: 
     .bind(issued.expires_at)
     .execute(c)
     .await
-    .map(drop)?);
+    .map(drop)?
+    });
     Ok(())
 }
 
@@ -131,7 +133,11 @@ pub(super) async fn others(conn: Conn<'_>, user: UserId, but: CredentialId) -> R
 }
 
 pub(super) async fn delete(conn: Conn<'_>, id: CredentialId) -> Result<()> {
-    on_conn!(conn, |c| sqlx::query("DELETE FROM credentials WHERE id = $1").bind(id).execute(c).await.map(drop)?);
+    on_conn!(conn, |c| sqlx::query("DELETE FROM credentials WHERE id = $1")
+        .bind(id)
+        .execute(c)
+        .await
+        .map(drop)?);
     Ok(())
 }
 

@@ -26,7 +26,9 @@ pub enum StartError {
     #[error("SQLite {0} can lose data under concurrent checkpoints; 3.51.3 or newer is needed")]
     OldSqlite(String),
     /// The database has migrations that this program does not know.
-    #[error("the database was written by a newer snippetbox (migration {0}); start that version, or restore a backup")]
+    #[error(
+        "the database was written by a newer snippetbox (migration {0}); start that version, or restore a backup"
+    )]
     NewerDatabase(i64),
     /// A migration failed.
     #[error("the database's schema cannot be brought up to date: {0}")]

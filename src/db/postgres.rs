@@ -17,7 +17,8 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<PgPool, StartErr
         .map_err(|error| StartError::Url(error.to_string()))?
         .application_name("snippetbox")
         .disable_statement_logging();
-    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    let place =
+        format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

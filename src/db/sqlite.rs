@@ -50,8 +50,10 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<(SqlitePool, Writer)
         std::fs::create_dir_all(folder)
             .map_err(|error| StartError::Folder(folder.to_path_buf(), error.to_string()))?;
     }
-    let mut conn =
-        options.connect().await.map_err(|error| StartError::Open(path.display().to_string(), error.to_string()))?;
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| StartError::Open(path.display().to_string(), error.to_string()))?;
     require_safe_version(&mut conn).await?;
     migrate::run(&SQLITE, &mut conn).await?;
     let reader = SqlitePoolOptions::new()
@@ -93,11 +95,7 @@ struct Group {
 impl Writer {
     fn new(conn: SqliteConnection) -> Self {
         let group = Group { conn, open: false, torn: false, members: Vec::new() };
-        Self {
-            group: Arc::new(Mutex::new(group)),
-            waiting: Arc::default(),
-            runtime: Handle::current(),
-        }
+        Self { group: Arc::new(Mutex::new(group)), waiting: Arc::default(), runtime: Handle::current() }
     }
 
     pub(super) async fn begin(&self) -> Result<Write> {

@@ -101,7 +101,8 @@ fn proof(req: &HttpRequest, access_token: Option<String>) -> Result<Proof> {
     if let Some(value) = req.headers().get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let (_, token) = bearer.ok_or(Error::Unauthenticated("the scheme of Authorization must be Bearer"))?;
+        let (_, token) =
+            bearer.ok_or(Error::Unauthenticated("the scheme of Authorization must be Bearer"))?;
         return Ok(Proof::Bearer(token.trim().to_owned()));
     }
     if let Some(token) = access_token {
@@ -166,5 +167,10 @@ pub fn session_cookie(app: &App, req: &HttpRequest, token: &str) -> Cookie<'stat
 /// The cookie that makes a browser forget its session.
 #[must_use]
 pub fn ended_cookie() -> Cookie<'static> {
-    Cookie::build(COOKIE, "").path("/").http_only(true).same_site(SameSite::Lax).max_age(time::Duration::ZERO).finish()
+    Cookie::build(COOKIE, "")
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .max_age(time::Duration::ZERO)
+        .finish()
 }

@@ -50,7 +50,8 @@ impl FromRequest for IfMatch {
         if !req.headers().contains_key(header::IF_MATCH) {
             return ready(Ok(Self(None)));
         }
-        let parsed = IfMatchHeader::parse(req).map_err(|_| Error::MalformedRequest("If-Match must list entity tags"));
+        let parsed =
+            IfMatchHeader::parse(req).map_err(|_| Error::MalformedRequest("If-Match must list entity tags"));
         ready(parsed.map(|header| Self(Some(header))))
     }
 }

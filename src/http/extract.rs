@@ -146,7 +146,9 @@ fn unknown_fields<T: PartialSchema>(object: &Map<String, Value>) -> Vec<String> 
 }
 
 /// Every rule that an object breaks: each field is judged alone, as if the others were right.
-fn broken_rules<T: DeserializeOwned + PartialSchema>(object: &Map<String, Value>) -> Vec<(Vec<String>, String)> {
+fn broken_rules<T: DeserializeOwned + PartialSchema>(
+    object: &Map<String, Value>,
+) -> Vec<(Vec<String>, String)> {
     let (_, required) = fields::<T>();
     let missing = required.into_iter().filter(|name| !object.contains_key(name));
     let mut broken: Vec<_> = missing.map(|name| (vec![name], "is required".to_owned())).collect();
@@ -182,7 +184,7 @@ fn broken_rule<T: DeserializeOwned>(name: &str, value: Value) -> Option<(Vec<Str
 
 /// A JSON Pointer (RFC 6901).
 fn pointer(path: &[String]) -> String {
-    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+    path.iter().flat_map(|part| ["/".to_owned(), part.replace('~', "~0").replace('/', "~1")]).collect()
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl ResponseError for Broken {
 fn request_id(req: &ServiceRequest) -> RequestId {
     let given = req.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let sane = given.filter(|id| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
     });
     RequestId(sane.map_or_else(
         || req.app_data::<web::Data<App>>().map(|app| app.ids.next().to_string()).unwrap_or_default(),
@@ -140,7 +141,8 @@ fn explain(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
 fn decorate(response: &mut ServiceResponse<BoxBody>, id: RequestId, cursor: Option<String>) {
     let allowance = response.request().extensions().get::<Allowance>().copied();
     let status = response.status();
-    let limited = response.request().app_data::<web::Data<App>>().and_then(|app| app.limits.requests_per_minute());
+    let limited =
+        response.request().app_data::<web::Data<App>>().and_then(|app| app.limits.requests_per_minute());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(id.0) {
         headers.insert(REQUEST_ID, value);

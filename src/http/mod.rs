@@ -88,7 +88,6 @@ impl Shared {
 
 impl Shared {
     /// Leave for the pages of allowed origins to call the API, with their users' credentials.
-    #[must_use]
     pub fn cors(&self) -> Cors {
         let origins = &self.app.settings.cors_origins;
         let cors = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
@@ -103,8 +102,16 @@ impl Shared {
 
 /// The headers of a response that a page of another origin may read.
 const EXPOSED: [&str; 10] = [
-    "ETag", "Location", "Link", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id", "Snippetbox-Cursor",
-    "Idempotent-Replayed", "Allow",
+    "ETag",
+    "Location",
+    "Link",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-Request-Id",
+    "Snippetbox-Cursor",
+    "Idempotent-Replayed",
+    "Allow",
 ];
 
 /// The application of one worker, with everything that its requests pass through, the outermost last.

@@ -65,4 +65,3 @@ pub fn document() -> Document {
 pub fn text() -> Result<String, serde_json::Error> {
     document().to_pretty_json().map(|text| text + "\n")
 }
-

@@ -62,8 +62,16 @@ async fn document(document: web::Data<OpenApi>) -> HttpResponse {
 async fn explain_problem(code: web::Path<String>) -> Result<HttpResponse> {
     let kind = KINDS.iter().find(|kind| kind.1 == code.as_str()).ok_or(Error::NotFound("kind of problem"))?;
     let mut page = String::from("<!doctype html><html lang=en><meta charset=utf-8>");
-    let _ = write!(page, "<title>{0}</title><h1>{0}</h1><p><code>{1}</code>, status {2}.</p>", kind.2, kind.1, kind.0);
-    page.push_str("<p>The field <code>detail</code> of the answer says what went wrong; <code>errors</code>, where ");
-    page.push_str("present, names every rule that was broken; <code>request_id</code> finds the request in the log.");
+    let _ = write!(
+        page,
+        "<title>{0}</title><h1>{0}</h1><p><code>{1}</code>, status {2}.</p>",
+        kind.2, kind.1, kind.0
+    );
+    page.push_str(
+        "<p>The field <code>detail</code> of the answer says what went wrong; <code>errors</code>, where ",
+    );
+    page.push_str(
+        "present, names every rule that was broken; <code>request_id</code> finds the request in the log.",
+    );
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8")).body(page))
 }

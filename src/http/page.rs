@@ -48,7 +48,8 @@ pub struct Page<T> {
 /// When this server did not make it for this list.
 pub fn after<K: DeserializeOwned>(app: &App, purpose: &str, cursor: Option<&str>) -> Result<Option<K>> {
     let Some(cursor) = cursor else { return Ok(None) };
-    let sealed = seal::bytes(cursor).and_then(|sealed| app.sealer.open(&[b"cursor", purpose.as_bytes()], &sealed));
+    let sealed =
+        seal::bytes(cursor).and_then(|sealed| app.sealer.open(&[b"cursor", purpose.as_bytes()], &sealed));
     let key = sealed.and_then(|text| serde_json::from_slice(&text).ok());
     key.map(Some).ok_or_else(|| Error::invalid_query("cursor", "is not a cursor of this list"))
 }

@@ -67,10 +67,30 @@ pub const LIMITED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
 /// Every kind of failure that a client can meet.
 pub const KINDS: &[Kind] = &[
-    BAD_REQUEST, MALFORMED_JSON, UNKNOWN_FIELD, INVALID_QUERY, UNAUTHENTICATED, INVALID_CREDENTIALS, FORBIDDEN,
-    INSUFFICIENT_SCOPE, CSRF, NOT_FOUND, METHOD_NOT_ALLOWED, CONFLICT, IN_PROGRESS, PRECONDITION_FAILED, TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED, KEY_REUSED, RATE_LIMITED, INTERNAL, UNAVAILABLE, OVERLOADED,
-    DRAINING, STORAGE_FULL,
+    BAD_REQUEST,
+    MALFORMED_JSON,
+    UNKNOWN_FIELD,
+    INVALID_QUERY,
+    UNAUTHENTICATED,
+    INVALID_CREDENTIALS,
+    FORBIDDEN,
+    INSUFFICIENT_SCOPE,
+    CSRF,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    CONFLICT,
+    IN_PROGRESS,
+    PRECONDITION_FAILED,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    VALIDATION_FAILED,
+    KEY_REUSED,
+    RATE_LIMITED,
+    INTERNAL,
+    UNAVAILABLE,
+    OVERLOADED,
+    DRAINING,
+    STORAGE_FULL,
 ];
 
 const BAD_REQUEST: Kind = Kind(StatusCode::BAD_REQUEST, "bad_request", "The request is malformed");
@@ -140,7 +160,8 @@ fn database_kind(error: &sqlx::Error) -> Kind {
         sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("13" | "53100")) => STORAGE_FULL,
         // SQLITE_BUSY, and PostgreSQL's classes for lost connections, resources and operator intervention.
         sqlx::Error::Database(e)
-            if e.code().is_some_and(|c| c == "5" || ["08", "53", "57"].iter().any(|class| c.starts_with(class))) =>
+            if e.code()
+                .is_some_and(|c| c == "5" || ["08", "53", "57"].iter().any(|class| c.starts_with(class))) =>
         {
             UNAVAILABLE
         }
@@ -169,7 +190,7 @@ impl Problem {
             _ => Vec::new(),
         };
         let detail = if told { error.to_string() } else { format!("{}; the log knows more", kind.2) };
-        Self { errors, detail, ..Self::plain(kind, request_id) }
+        Self { detail, errors, ..Self::plain(kind, request_id) }
     }
 
     /// Describes a failure of which only the kind is known.

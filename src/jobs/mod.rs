@@ -1,8 +1,7 @@
 //! Periodic work: what is written behind, what has expired, what has grown too old.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use actix_web::web;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{app::App, credentials, error::Result, http::idempotency, snippets};
@@ -13,7 +12,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 const CLEAN_UP_EVERY: u32 = 30;
 
 /// Works for as long as the server runs.
-pub async fn run(app: web::Data<App>, figures: PrometheusHandle) {
+pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
     let mut round = 0_u32;
     loop {
         tokio::time::sleep(FLUSH).await;

@@ -5,66 +5,29 @@
 //! takes the bytes, and becomes live at the moment it has reached the hub's position. Opening, resuming and
 //! recovering from a full queue are all that same reading.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
-};
+use std::{cell::RefCell, collections::VecDeque, task::Waker};
 
-use futures_util::{Stream, future::LocalBoxFuture};
 use uuid::Uuid;
 
 use super::{
     event::{Event, Frame, Key, visible},
-    hub::Hub,
-    log::Page,
+    history::Page,
+    subscription::{Subscription, Viewer, Wishes},
 };
-use crate::{clock::Timestamp, error::Result};
+use crate::clock::Timestamp;
 
 /// How many bytes of frames may wait for one connection; a single larger frame may wait alone.
 const QUEUE_BYTES: usize = 64 * 1024;
 /// How many frames may wait for one connection.
 const QUEUE_FRAMES: usize = 1_024;
-/// How many recent events one step of catching up looks at, so that other tasks get their turn.
-const STEP: usize = 256;
-
-/// Who reads a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Viewer {
-    /// The user, unless anonymous.
-    pub user: Option<Uuid>,
-    /// Whether events meant for one user are shown to this one too (an administrator).
-    pub sees_all: bool,
-}
-
-impl Viewer {
-    /// Whether an event for `audience` may be shown.
-    #[must_use]
-    pub fn may_see(self, audience: Option<Uuid>) -> bool {
-        audience.is_none() || self.sees_all || audience == self.user
-    }
-}
-
-/// A topic that a connection listens to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// Where its events are published.
-    pub key: Key,
-    /// Whether the stream itself stands on it: when such a topic ends, so does the stream, and its events are not
-    /// shown. Credentials and accounts are guarded so.
-    pub guard: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Live,
     CatchingUp,
     Ended,
 }
 
-enum Waiting {
+pub(super) enum Waiting {
     Durable(u64, Frame),
     Ephemeral(Key, Box<str>, Frame),
     Control(Frame),
@@ -92,25 +55,16 @@ pub(super) struct State {
     pub(super) next_heartbeat: Timestamp,
     types: Option<Vec<Box<str>>>,
     echo: bool,
-    mode: Mode,
+    pub(super) mode: Mode,
     /// All durable events up to here have been queued or do not concern this connection.
-    position: u64,
+    pub(super) position: u64,
     /// All durable events up to here have been taken by the client's side.
-    taken: u64,
-    queue: VecDeque<Waiting>,
+    pub(super) taken: u64,
+    pub(super) queue: VecDeque<Waiting>,
     queued_bytes: usize,
-    waker: Option<Waker>,
+    pub(super) waker: Option<Waker>,
     /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
-    generation: u64,
-}
-
-/// What a connection wants to hear besides its topics.
-#[derive(Debug, Clone, Default)]
-pub struct Wishes {
-    /// Only events of these names.
-    pub types: Option<Vec<String>>,
-    /// Whether it wants what it caused itself.
-    pub echo: bool,
+    pub(super) generation: u64,
 }
 
 impl Connection {
@@ -268,7 +222,7 @@ impl Connection {
         event.feed_frame().filter(|_| event.feed.as_ref().is_some_and(listens))
     }
 
-    fn take_up(&self, page: &Page) {
+    pub(super) fn take_up(&self, page: &Page) {
         let mut state = self.state.borrow_mut();
         for event in &page.events {
             if event.seq <= state.position {
@@ -311,7 +265,7 @@ impl State {
         self.wake();
     }
 
-    fn pop(&mut self) -> Option<Frame> {
+    pub(super) fn pop(&mut self) -> Option<Frame> {
         let waiting = self.queue.pop_front()?;
         self.queued_bytes -= waiting.frame().size();
         if self.queue.is_empty() {
@@ -338,126 +292,5 @@ impl State {
         self.queued_bytes = self.queue.iter().map(|waiting| waiting.frame().size()).sum();
         self.position = self.taken;
         self.mode = Mode::CatchingUp;
-    }
-}
-
-type Reading = LocalBoxFuture<'static, Result<Option<Page>>>;
-
-/// The frames of one connection, in their order. Dropping it closes the connection.
-pub struct ConnectionStream {
-    hub: Rc<Hub>,
-    connection: Rc<Connection>,
-    reading: Option<(u64, Reading)>,
-}
-
-impl ConnectionStream {
-    pub(super) fn new(hub: Rc<Hub>, connection: Rc<Connection>) -> Self {
-        Self { hub, connection, reading: None }
-    }
-
-    /// Whether everything that is in the log has been taken, so that the next frame will be something new.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        let state = self.connection.state.borrow();
-        state.mode == Mode::Live && state.queue.is_empty()
-    }
-
-    /// The place up to which all events that concern this connection have been taken.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        let state = self.connection.state.borrow();
-        if state.queue.is_empty() { state.position } else { state.taken }
-    }
-
-    /// Makes one step of catching up.
-    fn catch_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let page = match self.next_page(cx) {
-            Poll::Ready(Ok(page)) => page,
-            Poll::Ready(Err(error)) => {
-                tracing::warn!(%error, "a stream ends because the log cannot be read; its client will resume");
-                self.connection.state.borrow_mut().mode = Mode::Ended;
-                return Poll::Ready(());
-            }
-            Poll::Pending => return Poll::Pending,
-        };
-        match page {
-            Some(page) => self.connection.take_up(&page),
-            None => self.hub.skip_gap(&self.connection),
-        }
-        let mut state = self.connection.state.borrow_mut();
-        if state.mode == Mode::CatchingUp && state.position >= self.hub.head() {
-            state.mode = Mode::Live;
-            if state.queue.is_empty() {
-                state.taken = state.position;
-            }
-        } else if state.queue.is_empty() {
-            // Nothing here concerned this connection; the next step comes after the others had their turn.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    /// The next part of the log: from memory at once, else from the database.
-    fn next_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Page>>> {
-        let (position, generation) = {
-            let state = self.connection.state.borrow();
-            (state.position, state.generation)
-        };
-        let head = self.hub.head();
-        if position >= head {
-            self.reading = None;
-            return Poll::Ready(Ok(Some(Page { events: Vec::new(), through: position })));
-        }
-        if self.reading.as_ref().is_some_and(|(asked, _)| *asked != generation) {
-            self.reading = None;
-        }
-        if self.reading.is_none() {
-            if let Some(mut events) = self.hub.log().recent(position, STEP) {
-                events.retain(|event| event.seq <= head);
-                let through = events.last().map_or(head, |last| last.seq);
-                return Poll::Ready(Ok(Some(Page { events, through })));
-            }
-            let state = self.connection.state.borrow();
-            let keys: Vec<Key> = state.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
-            self.reading = Some((generation, Box::pin(Rc::clone(&self.hub).read(keys, position, head))));
-        }
-        let Some((_, reading)) = &mut self.reading else { return Poll::Pending };
-        let page = reading.as_mut().poll(cx);
-        if page.is_ready() {
-            self.reading = None;
-        }
-        page
-    }
-}
-
-impl Stream for ConnectionStream {
-    type Item = Frame;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        loop {
-            {
-                let mut state = self.connection.state.borrow_mut();
-                if let Some(frame) = state.pop() {
-                    return Poll::Ready(Some(frame));
-                }
-                // Kept in every mode: a frame about the stream itself may come while a page is being read.
-                state.waker = Some(cx.waker().clone());
-                match state.mode {
-                    Mode::Ended => return Poll::Ready(None),
-                    Mode::Live => return Poll::Pending,
-                    Mode::CatchingUp => {}
-                }
-            }
-            if self.catch_up(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl Drop for ConnectionStream {
-    fn drop(&mut self) {
-        self.hub.close(&self.connection);
     }
 }

@@ -6,14 +6,16 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     Command, Ephemeral, Lines, Realtime,
-    connection::{Connection, ConnectionStream, Offer, Subscription, Viewer, Wishes},
+    connection::{Connection, Offer},
     event::{Effect, Event, Frame, Key, visible},
-    log::{Log, Page, Start},
+    history::{Page, Start},
+    log::Log,
+    stream::ConnectionStream,
+    subscription::{Subscription, Viewer, Wishes},
 };
 use crate::{
     clock::Timestamp,
@@ -26,10 +28,6 @@ const SLICE: usize = 256;
 const BATCH: usize = 256;
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How long before the end of its credentials a connection is warned.
-const WARNING: Duration = Duration::from_secs(60);
-/// In how many steps the streams are ended at shutdown.
-const DRAIN_STEPS: u32 = 20;
 /// How many topics one connection may listen to.
 pub const MAX_TOPICS: usize = 100;
 
@@ -37,13 +35,13 @@ type Listeners = Rc<Vec<Rc<Connection>>>;
 
 /// The connections of one worker.
 pub struct Hub {
-    node: Arc<Realtime>,
-    state: RefCell<State>,
+    pub(super) node: Arc<Realtime>,
+    pub(super) state: RefCell<State>,
 }
 
-struct State {
+pub(super) struct State {
     head: u64,
-    connections: HashMap<Uuid, Rc<Connection>>,
+    pub(super) connections: HashMap<Uuid, Rc<Connection>>,
     /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
     topics: HashMap<Key, Listeners>,
 }
@@ -82,10 +80,9 @@ impl Hub {
     #[must_use]
     pub fn start(node: &Arc<Realtime>) -> Rc<Self> {
         let lines = node.attach();
-        let state =
-            State { head: node.log.head(), connections: HashMap::new(), topics: HashMap::new() };
+        let state = State { head: node.log.head(), connections: HashMap::new(), topics: HashMap::new() };
         let hub = Rc::new(Self { node: Arc::clone(node), state: RefCell::new(state) });
-        actix_web::rt::spawn(Rc::clone(&hub).run(lines));
+        tokio::task::spawn_local(Rc::clone(&hub).run(lines));
         hub
     }
 
@@ -132,7 +129,12 @@ impl Hub {
         &self.node.log
     }
 
-    pub(super) async fn read(self: Rc<Self>, keys: Vec<Key>, after: u64, through: u64) -> Result<Option<Page>> {
+    pub(super) async fn read(
+        self: Rc<Self>,
+        keys: Vec<Key>,
+        after: u64,
+        through: u64,
+    ) -> Result<Option<Page>> {
         self.node.log.page(&keys, after, through).await
     }
 
@@ -154,12 +156,12 @@ impl Hub {
         }
     }
 
-    fn listen(&self, key: Key, connection: &Rc<Connection>) {
+    pub(super) fn listen(&self, key: Key, connection: &Rc<Connection>) {
         let mut state = self.state.borrow_mut();
         Rc::make_mut(state.topics.entry(key).or_default()).push(Rc::clone(connection));
     }
 
-    fn unlisten(&self, key: &Key, connection: &Rc<Connection>) {
+    pub(super) fn unlisten(&self, key: &Key, connection: &Rc<Connection>) {
         let mut state = self.state.borrow_mut();
         let Some(listeners) = state.topics.get_mut(key) else { return };
         let list = Rc::make_mut(listeners);
@@ -189,7 +191,7 @@ impl Hub {
                         }
                     }
                     Some(Command::Drain(done)) => {
-                        actix_web::rt::spawn(Rc::clone(&self).drain(done));
+                        tokio::task::spawn_local(Rc::clone(&self).drain(done));
                     }
                     None => return,
                 },
@@ -280,90 +282,8 @@ impl Hub {
         }
     }
 
-    /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
-    fn change(&self, change: TopicChange) -> Option<Result<Vec<String>>> {
-        let connection = self.state.borrow().connections.get(&change.connection).cloned()?;
-        if connection.viewer.user != change.user {
-            return None;
-        }
-        let add: Vec<Subscription> =
-            change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
-        let staying = connection.topics().len();
-        if staying + add.len() > MAX_TOPICS + change.remove.len() {
-            return Some(Err(Error::invalid("/add", format!("at most {MAX_TOPICS} topics on one connection"))));
-        }
-        for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
-            connection.remove(key);
-            self.unlisten(key, &connection);
-        }
-        for subscription in add {
-            self.listen(Key::clone(&subscription.key), &connection);
-            connection.add(subscription);
-        }
-        if let Some((guards, expires_at)) = change.renew {
-            self.renew(&connection, guards, expires_at);
-        }
-        let topics = connection.topics();
-        let cursor = self.node.log.id(self.head());
-        connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
-        Some(Ok(topics))
-    }
-
-    fn renew(&self, connection: &Rc<Connection>, guards: Vec<Subscription>, expires_at: Option<Timestamp>) {
-        for old in connection.guards() {
-            connection.remove(&old);
-            self.unlisten(&old, connection);
-        }
-        for guard in guards {
-            self.listen(Key::clone(&guard.key), connection);
-            connection.add(guard);
-        }
-        let mut state = connection.state.borrow_mut();
-        state.expires_at = expires_at;
-        state.warned = false;
-    }
-
-    /// Heartbeats, warnings and ends that are due.
-    fn look_at_deadlines(&self) {
-        let now = self.node.clock.now();
-        let beat = self.notice("heartbeat", &json!({ "cursor": self.node.log.id(self.head()) }));
-        for connection in self.state.borrow().connections.values() {
-            let (expires_at, warned, next_heartbeat) = {
-                let state = connection.state.borrow();
-                (state.expires_at, state.warned, state.next_heartbeat)
-            };
-            if expires_at.is_some_and(|end| end <= now) {
-                connection.end(self.notice("closing", &json!({ "reason": "credential_expired" })));
-            } else if let Some(end) = expires_at.filter(|end| !warned && end.minus(WARNING) <= now) {
-                connection.control(self.notice("auth_expiring", &json!({ "expires_at": end })));
-                connection.state.borrow_mut().warned = true;
-            }
-            if next_heartbeat <= now {
-                connection.beat(&beat);
-                connection.state.borrow_mut().next_heartbeat = now.plus(self.node.tuning.heartbeat);
-            }
-        }
-    }
-
-    /// Ends the streams in steps, each client with a time of its own to come back, so that they do not all come
-    /// at once.
-    async fn drain(self: Rc<Self>, done: oneshot::Sender<()>) {
-        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
-        let step = connections.len().div_ceil(DRAIN_STEPS as usize).max(1);
-        for some in connections.chunks(step) {
-            for connection in some {
-                let retry = 1_000 + self.node.ids.next().as_u128() % 4_000;
-                let data = json!({ "reason": "shutdown" });
-                let retry = u64::try_from(retry).unwrap_or(1_000);
-                connection.end(Frame::notice("closing", self.node.clock.now(), &data, Some(retry)));
-            }
-            tokio::time::sleep(self.node.tuning.drain / DRAIN_STEPS).await;
-        }
-        let _ = done.send(());
-    }
-
     /// A frame about the stream itself.
-    fn notice(&self, kind: &str, data: &serde_json::Value) -> Frame {
+    pub(super) fn notice(&self, kind: &str, data: &serde_json::Value) -> Frame {
         Frame::notice(kind, self.node.clock.now(), data, None)
     }
 }

@@ -3,10 +3,15 @@
 
 mod connection;
 mod event;
+mod history;
 mod hub;
 mod log;
+mod retention;
 mod ring;
 mod sequencer;
+mod stream;
+mod subscription;
+mod upkeep;
 
 use std::{
     sync::{
@@ -20,10 +25,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 pub use self::{
-    connection::{ConnectionStream, Subscription, Viewer, Wishes},
     event::{Effect, Envelope, Frame, Json, Key, visible},
+    history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
-    log::{Log, NewEvent, Since, Start, append},
+    log::{Log, NewEvent, append},
+    stream::ConnectionStream,
+    subscription::{Subscription, Viewer, Wishes},
 };
 use crate::{
     clock::Clock,
@@ -89,7 +96,13 @@ impl Realtime {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn open(db: Db, epoch: String, clock: Clock, ids: Arc<Ids>, tuning: Tuning) -> Result<Arc<Self>> {
+    pub async fn open(
+        db: Db,
+        epoch: String,
+        clock: Clock,
+        ids: Arc<Ids>,
+        tuning: Tuning,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             log: Log::open(db.clone(), epoch, tuning.ring_bytes).await?,
             db,

@@ -5,10 +5,7 @@
 pub mod routes;
 pub mod schema;
 
-use std::{
-    rc::Rc,
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -102,7 +99,9 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
                 continue;
             }
             Err(error @ Error::Unauthenticated(_)) => refuse(&mut sorted, error, "unauthenticated"),
-            Err(error @ (Error::Forbidden(_) | Error::InsufficientScope(_))) => refuse(&mut sorted, error, "forbidden"),
+            Err(error @ (Error::Forbidden(_) | Error::InsufficientScope(_))) => {
+                refuse(&mut sorted, error, "forbidden")
+            }
             Err(error @ Error::NotFound(_)) => refuse(&mut sorted, error, "not_found"),
             Err(error) => return Err(error),
         };

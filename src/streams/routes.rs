@@ -147,17 +147,13 @@ async fn respond(
     let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)) };
     let wanted = Wanted { topics: topics(names)?, wishes, since };
     let head_only = req.extensions().contains::<IsHead>();
-    match form(req) {
-        Some(form) => {
-            let stream = streams::open(app, &hub, &caller, wanted).await?;
-            Ok(sse::respond(stream, form, head_only))
-        }
-        None => {
-            let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
-            let page = streams::history(app, &hub, &caller, wanted, wait).await?;
-            Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(page))
-        }
+    if let Some(form) = form(req) {
+        let stream = streams::open(app, &hub, &caller, wanted).await?;
+        return Ok(sse::respond(stream, form, head_only));
     }
+    let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
+    let page = streams::history(app, &hub, &caller, wanted, wait).await?;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(page))
 }
 
 fn topics(names: &str) -> Result<Vec<Topic>> {

@@ -4,7 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Denied;
-use crate::{accounts::Profile, clock::Timestamp, snippets::{Snippet, SnippetId}};
+use crate::{
+    accounts::Profile,
+    clock::Timestamp,
+    snippets::{Snippet, SnippetId},
+};
 
 /// One frame of `text/event-stream`.
 #[derive(Serialize, ToSchema)]

@@ -43,7 +43,8 @@ impl Attempt {
     /// # Errors
     /// When the key is not 1 to 255 visible ASCII characters.
     pub fn of(req: &HttpRequest, body: &[u8]) -> Result<Self> {
-        const RULE: Error = Error::MalformedRequest("Idempotency-Key must be 1 to 255 visible ASCII characters");
+        const RULE: Error =
+            Error::MalformedRequest("Idempotency-Key must be 1 to 255 visible ASCII characters");
         let Some(value) = req.headers().get("idempotency-key") else {
             return Ok(Self { key: None, fingerprint: [0; 32] });
         };
@@ -51,7 +52,8 @@ impl Attempt {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(RULE);
         }
-        let parts = [req.method().as_str().as_bytes(), req.uri().to_string().as_bytes(), body].map(<[u8]>::to_vec);
+        let parts =
+            [req.method().as_str().as_bytes(), req.uri().to_string().as_bytes(), body].map(<[u8]>::to_vec);
         let fingerprint = seal::digest(&[&parts[0], &parts[1], &parts[2]]);
         Ok(Self { key: Some(key.to_owned()), fingerprint })
     }

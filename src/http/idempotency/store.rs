@@ -31,12 +31,14 @@ pub(super) async fn insert(
     now: Timestamp,
 ) -> Result<()> {
     let oldest = now.minus(super::KEPT);
-    on_conn!(conn.again(), |c| sqlx::query("DELETE FROM idempotency_keys WHERE lookup = $1 AND created_at <= $2")
-        .bind(lookup.to_vec())
-        .bind(oldest)
-        .execute(c)
-        .await
-        .map(drop)?);
+    on_conn!(conn.again(), |c| sqlx::query(
+        "DELETE FROM idempotency_keys WHERE lookup = $1 AND created_at <= $2"
+    )
+    .bind(lookup.to_vec())
+    .bind(oldest)
+    .execute(c)
+    .await
+    .map(drop)?);
     on_conn!(conn, |c| sqlx::query(
         "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)"
     )

@@ -1,0 +1,137 @@
+//! Reading the log from a cursor on: where one can begin, what comes next, how much there is.
+
+use std::sync::Arc;
+
+use sqlx::QueryBuilder;
+
+use super::{
+    event::{Event, EventRow, Key},
+    log::{Log, PAGE, place},
+    retention::bounds,
+    subscription::{Viewer, Wishes},
+};
+use crate::{db::on_conn, error::Result};
+
+/// Some events in their order, and how far the log was looked through to find them.
+#[derive(Debug)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// All that was asked for up to this place is in the page.
+    pub through: u64,
+}
+
+/// Where a reader wants to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since<'a> {
+    /// With what is new.
+    Now,
+    /// With the oldest event that is kept.
+    Earliest,
+    /// After the event with this id.
+    Id(&'a str),
+}
+
+/// Where a reader can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With what is new.
+    Fresh,
+    /// After this place, with nothing missing.
+    After(u64),
+    /// Not where it wanted: the history does not reach back, or the id is not one of this log.
+    Gap,
+}
+
+impl Log {
+    /// Decides where a reader can begin.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn start(&self, since: Since<'_>) -> Result<Start> {
+        let id = match since {
+            Since::Now => return Ok(Start::Fresh),
+            Since::Earliest => return Ok(Start::After(bounds(&self.db).await?.0 - 1)),
+            Since::Id(id) => id,
+        };
+        let place = id.strip_prefix(&self.epoch).and_then(|rest| rest.strip_prefix('.'));
+        let Some(seq) = place.filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())) else {
+            return Ok(Start::Gap);
+        };
+        let Ok(seq) = seq.parse::<u64>() else { return Ok(Start::Gap) };
+        if seq <= self.head() && self.recent(seq, 0).is_some() {
+            return Ok(Start::After(seq));
+        }
+        let (oldest, newest) = bounds(&self.db).await?;
+        Ok(if (oldest - 1..=newest).contains(&seq) { Start::After(seq) } else { Start::Gap })
+    }
+
+    /// Reads from the database what comes after a place on some topics, up to the place `through`.
+    ///
+    /// The answer is nothing when the retention has removed events behind the place meanwhile.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn page(&self, topics: &[Key], after: u64, through: u64) -> Result<Option<Page>> {
+        let mut conn = self.db.read().await?;
+        let rows = on_conn!(conn.conn(), |c| {
+            let mut query = QueryBuilder::new(
+                "SELECT seq, type, topic, feed, audience, effect, actor, origin, payload, at FROM events
+                 WHERE seq IN (",
+            );
+            select_places(&mut query, topics, place(after), place(through));
+            query.push(") ORDER BY seq LIMIT ").push_bind(PAGE);
+            query.build_query_as::<EventRow>().fetch_all(c).await?
+        });
+        drop(conn);
+        // The bounds are read after the page: whatever was trimmed before or during the read shows here.
+        let (oldest, _) = bounds(&self.db).await?;
+        if oldest > after + 1 {
+            return Ok(None);
+        }
+        let full = i64::try_from(rows.len()) == Ok(PAGE);
+        let events = self.decode(rows)?;
+        let through = events.last().filter(|_| full).map_or(through, |last| last.seq);
+        Ok(Some(Page { events, through }))
+    }
+
+    /// How many events after a place a viewer would get.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count(&self, topics: &[Key], viewer: Viewer, wishes: &Wishes, after: u64) -> Result<u64> {
+        let wanted = |kind: &str| wishes.types.as_ref().is_none_or(|types| types.iter().any(|t| t == kind));
+        let listens = |event: &Event| {
+            topics.contains(&event.topic) || event.feed.as_ref().is_some_and(|f| topics.contains(f))
+        };
+        let filter = |event: &Event| viewer.may_see(event.audience) && wanted(&event.kind) && listens(event);
+        if let Some(count) = self.ring().count(after, filter) {
+            return Ok(count);
+        }
+        let (head, mut place, mut count) = (self.head(), after, 0);
+        while place < head {
+            let Some(page) = self.page(topics, place, head).await? else { break };
+            count += page.events.iter().filter(|event| filter(event)).count() as u64;
+            place = page.through;
+        }
+        Ok(count)
+    }
+}
+
+/// Selects the places of the next page: a walk of one index for each topic, whatever else the log holds.
+fn select_places<DB: sqlx::Database>(query: &mut QueryBuilder<DB>, topics: &[Key], after: i64, through: i64)
+where
+    String: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+    i64: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+{
+    let mut separator = "";
+    for topic in topics {
+        for column in ["topic", "feed"] {
+            query.push(separator).push("SELECT seq FROM (SELECT seq FROM events WHERE ").push(column);
+            query.push(" = ").push_bind(topic.to_string()).push(" AND seq > ").push_bind(after);
+            query.push(" AND seq <= ").push_bind(through).push(" ORDER BY seq LIMIT ").push_bind(PAGE);
+            query.push(") AS places");
+            separator = " UNION ";
+        }
+    }
+}
