@@ -54,7 +54,6 @@ impl Ids {
     ///
     /// # Panics
     /// When the operating system has no randomness to give; nothing secret can be made then.
-    #[expect(clippy::expect_used, reason = "a server without randomness must not go on")]
     pub fn secret(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");

@@ -1,6 +1,6 @@
 //! The commands: `serve` (the default), `openapi`, `migrate`.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use snippetbox::{
     app::Server,
@@ -99,16 +99,20 @@ async fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Says where the server listens, and three lines that work as they stand.
+/// Says where the server listens, and three lines that work as they stand. That nobody reads it is no failure.
 fn greet(url: &str, storage: &str) {
-    println!("Snippetbox listens on {url} and stores in {storage}. Try:\n");
-    println!(
-        "  curl -s {url}/v1/users --json '{{\"email\":\"ann@example.com\",\"name\":\"Ann\",\"password\":\"correct horse\"}}' \
-         --next -s -c cookies.txt {url}/v1/sessions --json '{{\"email\":\"ann@example.com\",\"password\":\"correct horse\"}}'"
+    let account = r#"{"email":"ann@example.com","name":"Ann","password":"correct horse"}"#;
+    let session = r#"{"email":"ann@example.com","password":"correct horse"}"#;
+    let snippet = r#"{"title":"Hello","content":"fn main() {}","language":"rust"}"#;
+    let text = format!(
+        "Snippetbox listens on {url} and stores in {storage}. Try:
+
+  curl -s {url}/v1/users --json '{account}' --next -s -c cookies.txt {url}/v1/sessions --json '{session}'
+  curl -s -b cookies.txt {url}/v1/snippets --json '{snippet}'
+  curl -N '{url}/v1/events?topics=snippets&since=earliest'
+
+The documentation is at {url}/docs/
+"
     );
-    println!(
-        "  curl -s -b cookies.txt {url}/v1/snippets --json '{{\"title\":\"Hello\",\"content\":\"fn main() {{}}\",\"language\":\"rust\"}}'"
-    );
-    println!("  curl -N '{url}/v1/events?topics=snippets&since=earliest'\n");
-    println!("The documentation is at {url}/docs/");
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

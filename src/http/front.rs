@@ -144,6 +144,9 @@ fn decorate(response: &mut ServiceResponse<BoxBody>, id: RequestId, cursor: Opti
     let limited =
         response.request().app_data::<web::Data<App>>().and_then(|app| app.limits.requests_per_minute());
     let headers = response.headers_mut();
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "identity") {
+        headers.remove(header::CONTENT_ENCODING); // It has told the layer that compresses to leave the body alone.
+    }
     if let Ok(value) = HeaderValue::try_from(id.0) {
         headers.insert(REQUEST_ID, value);
     }

@@ -9,7 +9,7 @@ use crate::{app::App, credentials, error::Result, http::idempotency, snippets};
 /// How often counters that are written behind are flushed.
 const FLUSH: Duration = Duration::from_secs(1);
 /// How many flushes there are between two rounds of cleaning up.
-const CLEAN_UP_EVERY: u32 = 30;
+const CLEAN_UP_EVERY: u32 = 5;
 
 /// Works for as long as the server runs.
 pub async fn run(app: Arc<App>, figures: PrometheusHandle) {

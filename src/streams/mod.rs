@@ -5,7 +5,7 @@
 pub mod routes;
 pub mod schema;
 
-use std::{rc::Rc, time::Duration};
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -202,15 +202,17 @@ pub async fn history(
     wait: Duration,
 ) -> Result<HistoryPage> {
     let (mut stream, resume) = begin(app, hub, caller, wanted).await?;
-    let deadline = tokio::time::sleep(wait);
-    tokio::pin!(deadline);
+    let deadline = tokio::time::Instant::now() + wait;
     let mut data: Vec<Box<RawValue>> = Vec::new();
-    while data.len() < PAGE && !(stream.is_live() && (!data.is_empty() || wait.is_zero())) {
-        let frame = tokio::select! {
-            biased;
-            frame = stream.next() => frame,
-            () = futures_util::future::ready(()), if stream.is_live() && (!data.is_empty() || wait.is_zero()) => break,
-            () = &mut deadline, if stream.is_live() => break,
+    while data.len() < PAGE {
+        let frame = match poll_once(&mut stream).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if !stream.is_live() => stream.next().await,
+            Poll::Pending if !data.is_empty() => break,
+            Poll::Pending => match tokio::time::timeout_at(deadline, stream.next()).await {
+                Ok(frame) => frame,
+                Err(_) => break,
+            },
         };
         let Some(frame) = frame else { break };
         if frame.is_durable() {
@@ -219,6 +221,10 @@ pub async fn history(
         }
     }
     Ok(HistoryPage { data, next_cursor: app.realtime.log.id(stream.position()), resume })
+}
+
+async fn poll_once(stream: &mut ConnectionStream) -> Poll<Option<Frame>> {
+    poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
 }
 
 /// A change of an open stream, as its client asks for it.

@@ -8,6 +8,7 @@ mod operations;
 mod sessions;
 mod snippets;
 mod stream_tokens;
+mod streams;
 mod support;
 mod tokens;
 mod users;

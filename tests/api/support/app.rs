@@ -77,6 +77,10 @@ impl TestApp {
         self.clock.now().plus(span).to_string()
     }
 
+    pub fn database_url(&self) -> String {
+        self.storage.url()
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

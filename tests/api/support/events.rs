@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -46,7 +45,6 @@ impl Event {
 pub struct EventStream {
     /// The data of the first event, `ready`.
     pub ready: Value,
-    pub headers: HeaderMap,
     /// What the server last said about reconnecting, in milliseconds.
     pub retry: Option<u64>,
     label: String,
@@ -77,7 +75,7 @@ impl EventStream {
         let bytes = response.bytes_stream().boxed();
         let decoder = Decoder::new(format);
         let mut stream =
-            Self { ready: Value::Null, headers, retry: None, label, bytes, decoder, received: Vec::new() };
+            Self { ready: Value::Null, retry: None, label, bytes, decoder, received: Vec::new() };
         let first = stream.next().await;
         assert_eq!(first.kind, "ready", "the first event of {}", stream.label);
         stream.ready = first.data;

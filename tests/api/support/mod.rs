@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 pub use answer::{Answer, Problem};
 pub use app::TestApp;
 pub use call::Call;
-pub use events::{Event, EventStream};
+pub use events::EventStream;
 pub use persona::{PASSWORD, Persona, path_of};
 pub use storage::Database;
 

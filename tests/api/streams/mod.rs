@@ -1,0 +1,8 @@
+//! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
+
+mod crash;
+mod resume;
+mod rights;
+mod sequencer;
+mod shape;
+mod stalled;

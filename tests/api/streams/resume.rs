@@ -1,0 +1,131 @@
+//! A stream that is cut at any moment and resumed has every event once and in order.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{EventStream, Persona, TestApp, on_both_databases};
+
+on_both_databases![
+    cut_at_random_and_resumed_nothing_is_lost_or_told_twice,
+    history_that_is_gone_is_told_as_a_gap with ["--history-events", "10", "--history-memory", "1"],
+    a_cursor_of_another_installation_is_a_gap,
+    following_from_the_cursor_of_a_read_misses_nothing,
+    resuming_works_from_the_table_as_from_memory with ["--history-memory", "1"],
+];
+
+const WRITERS: usize = 16;
+const EACH: usize = 25;
+
+async fn write_many(ann: &Persona, writer: usize) {
+    for number in 0..EACH {
+        let event = json!({ "type": "told", "data": { "writer": writer, "number": number } });
+        ann.publish("custom:storm", &event).await.expect(202);
+    }
+}
+
+/// Reads until everything was told, hanging up after a random number of events.
+async fn read_with_cuts(ann: &Persona, seed: u64) -> Vec<(String, u64, u64)> {
+    let mut random = seed;
+    let mut told: Vec<(String, u64, u64)> = Vec::new();
+    let mut last = "earliest".to_owned();
+    while told.len() < WRITERS * EACH {
+        let mut stream: EventStream = ann.subscribe(&format!("topics=custom:storm&since={last}")).await;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth
+        let cut = 1 + (random >> 33) % 60;
+        for _ in 0..cut {
+            if told.len() == WRITERS * EACH {
+                break;
+            }
+            let event = stream.until("told").await;
+            last = event.id.expect("durable events have ids");
+            let number = |name: &str| event.data[name].as_u64().expect("a number");
+            told.push((last.clone(), number("writer"), number("number")));
+        }
+        stream.disconnect();
+    }
+    told
+}
+
+async fn cut_at_random_and_resumed_nothing_is_lost_or_told_twice(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let writers = join_all((0..WRITERS).map(|writer| write_many(&ann, writer)));
+    let readers = join_all((0..8).map(|seed| read_with_cuts(&ann, seed)));
+    let (_, all) = tokio::join!(writers, readers);
+    for told in &all {
+        assert_eq!(told, &all[0], "all readers have one order");
+    }
+    let places: Vec<u64> = all[0].iter().map(|(id, ..)| place(id)).collect();
+    assert!(places.is_sorted_by(|a, b| a < b), "in the order of ids, none twice");
+    for writer in 0..WRITERS as u64 {
+        let numbers: Vec<u64> = all[0].iter().filter(|(_, w, _)| *w == writer).map(|(.., n)| *n).collect();
+        assert_eq!(
+            numbers,
+            (0..EACH as u64).collect::<Vec<_>>(),
+            "each of writer {writer} once, in its order"
+        );
+    }
+}
+
+fn place(id: &str) -> u64 {
+    id.split_once('.').and_then(|(_, place)| place.parse().ok()).expect("<epoch>.<place>")
+}
+
+async fn history_that_is_gone_is_told_as_a_gap(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let first = ann.publish("custom:x", &json!({ "type": "first", "data": 1 })).await.expect(202).json();
+    let first = first["id"].as_str().expect("an id").to_owned();
+    for number in 0..30 {
+        ann.publish("custom:x", &json!({ "type": "more", "data": number })).await.expect(202);
+    }
+    // The clean-up runs every few seconds; until then the history is longer than it must be.
+    crate::support::eventually("the history is trimmed", async || {
+        let stream = ann.subscribe(&format!("topics=custom:x&since={first}")).await;
+        (stream.ready["resume"] == "gap").then_some(())
+    })
+    .await;
+    let mut stream = ann.subscribe(&format!("topics=custom:x&since={first}")).await;
+    let reset = stream.next().await;
+    assert_eq!(reset.kind, "reset");
+    assert_eq!(reset.data["cursor"], stream.ready["cursor"]);
+    ann.publish("custom:x", &json!({ "type": "after", "data": 1 })).await.expect(202);
+    assert_eq!(stream.next().await.kind, "after");
+    let earliest = ann.subscribe("topics=custom:x&since=earliest").await;
+    assert_eq!(earliest.ready["resume"], "resumed");
+}
+
+async fn a_cursor_of_another_installation_is_a_gap(app: &TestApp) {
+    let anonymous = app.anonymous();
+    for foreign in ["zzzzzz.1", "nonsense", "zzzzzz.99999999999999999999"] {
+        let mut stream = anonymous.subscribe(&format!("topics=snippets&since={foreign}")).await;
+        assert_eq!(stream.ready["resume"], "gap", "{foreign}");
+        assert_eq!(stream.next().await.kind, "reset");
+    }
+    let own =
+        anonymous.subscribe("topics=snippets").await.ready["cursor"].as_str().expect("a cursor").to_owned();
+    let future = format!("{}.999", own.split_once('.').expect("<epoch>.<place>").0);
+    let headers = [("Last-Event-ID", future.as_str())];
+    let stream = anonymous.subscribe_with(&format!("topics=snippets&since={own}"), &headers).await;
+    assert_eq!(stream.ready["resume"], "gap", "the header wins, and the future is a gap");
+}
+
+async fn following_from_the_cursor_of_a_read_misses_nothing(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let answer = ann.get("/v1/snippets").await.expect(200);
+    let cursor = answer.header("snippetbox-cursor").to_owned();
+    ann.has_snippet(json!({ "title": "Meanwhile" })).await;
+    let mut stream = ann.subscribe(&format!("topics=snippets&since={cursor}")).await;
+    assert_eq!(stream.next().await.data["title"], "Meanwhile");
+}
+
+async fn resuming_works_from_the_table_as_from_memory(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for number in 0..600 {
+        let topic = if number % 2 == 0 { "custom:even" } else { "custom:odd" };
+        ann.publish(topic, &json!({ "type": "counted", "data": number })).await.expect(202);
+    }
+    let mut stream = ann.subscribe("topics=custom:even,custom:odd&since=earliest").await;
+    assert_eq!(stream.ready["replayed"], 600);
+    for number in 0..600 {
+        assert_eq!(stream.next().await.data, number);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a stream looks like, and how it is changed while it is open.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, on_both_databases, path_of};
+
+on_both_databases![
+    no_content_breaks_a_frame,
+    a_subscriber_of_both_topics_gets_each_event_once,
+    lines_and_pages_carry_the_same_envelopes,
+    long_polling_waits_for_something_new,
+    topics_change_while_the_stream_is_open,
+    types_and_echo_are_honoured,
+    heartbeats_come_by_the_clock with ["--heartbeat", "15s"],
+    malformed_and_forbidden_topics_are_refused,
+    a_graceful_stop_says_so,
+];
+
+const NASTY: &str = "a\rb\nc\r\nd\0e\u{2028}f\u{2029}g\u{85}h\u{feff}🦀 id: 1\n\ndata: x";
+
+async fn no_content_breaks_a_frame(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let mut stream = ann.subscribe("topics=snippets").await;
+    let title = NASTY.replace('x', "y");
+    let snippet = ann.has_snippet(json!({ "title": title, "content": NASTY })).await;
+    let event = stream.next().await;
+    assert_eq!((&event.data["content"], &event.data["title"]), (&json!(NASTY), &json!(title)));
+    assert_eq!(ann.get(&path_of(&snippet)).await.expect(200).json()["content"], NASTY);
+}
+
+async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let snippet = ann.has_snippet(json!({})).await;
+    let id = snippet["id"].as_str().expect("an id");
+    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}")).await;
+    ann.patch(&path_of(&snippet), &json!({ "title": "Two" })).await.expect(200);
+    ann.has_snippet(json!({ "title": "Another" })).await;
+    let first = both.next().await;
+    assert_eq!(first.topic.as_deref(), Some(format!("snippets:{id}").as_str()), "the most specific topic");
+    let second = both.next().await;
+    assert_eq!((second.kind.as_str(), second.topic.as_deref()), ("snippet_created", Some("snippets")));
+}
+
+async fn lines_and_pages_carry_the_same_envelopes(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for number in 0..3 {
+        ann.has_snippet(json!({ "title": format!("{number}") })).await;
+    }
+    let mut frames = ann.subscribe("topics=snippets&since=earliest").await;
+    let lines = [("Accept", "application/x-ndjson")];
+    let mut lines = ann.subscribe_with("topics=snippets&since=earliest", &lines).await;
+    assert_eq!(frames.ready["replayed"], 3);
+    let path = "/v1/events?topics=snippets&since=earliest";
+    let page = ann.get(path).header("Accept", "application/json").await.expect(200).json();
+    for envelope in page["data"].as_array().expect("a list") {
+        assert_eq!(frames.next().await.envelope, *envelope);
+        assert_eq!(lines.next().await.envelope, *envelope);
+    }
+    assert_eq!(page["next_cursor"], page["data"][2]["id"]);
+}
+
+async fn long_polling_waits_for_something_new(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let poll = async |cursor: &str, wait: u32| -> Value {
+        let path = format!("/v1/events?topics=snippets&since={cursor}&wait={wait}");
+        ann.get(&path).header("Accept", "application/json").await.expect(200).json()
+    };
+    let start =
+        ann.get("/v1/events?topics=snippets").header("Accept", "application/json").await.expect(200).json();
+    let cursor = start["next_cursor"].as_str().expect("a cursor");
+    assert_eq!(poll(cursor, 1).await["data"], json!([]));
+    let (page, _) = tokio::join!(poll(cursor, 30), ann.has_snippet(json!({ "title": "New" })));
+    assert_eq!(page["data"][0]["data"]["title"], "New");
+    assert_eq!(page["resume"], "resumed");
+}
+
+async fn topics_change_while_the_stream_is_open(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let mut stream = ann.subscribe("topics=custom:one").await;
+    let path = format!("/v1/events/{}", stream.connection());
+    let change = json!({ "add": ["custom:two", "snippets"], "remove": ["custom:one"] });
+    bob.patch(&path, &change).await.problem(404, "not_found");
+    let answer = ann.patch(&path, &change).await.expect(200).json();
+    assert_eq!(answer["topics"], json!(["custom:two", "snippets"]));
+    assert_eq!(stream.next().await.kind, "topics");
+    ann.publish("custom:one", &json!({ "type": "gone", "data": 1 })).await.expect(202);
+    ann.publish("custom:two", &json!({ "type": "here", "data": 2 })).await.expect(202);
+    assert_eq!(stream.next().await.kind, "here");
+    ann.patch(&path, &json!({ "add": ["nonsense"] })).await.problem(422, "validation_failed");
+}
+
+async fn types_and_echo_are_honoured(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let mut quiet = ann.subscribe("topics=custom:x&echo=false").await;
+    let mut typed = ann.subscribe("topics=custom:x&types=b,c").await;
+    let connection = quiet.connection().to_owned();
+    let own = ann.publish("custom:x", &json!({ "type": "a", "data": 1 }));
+    own.header("Snippetbox-Connection-Id", connection).await.expect(202);
+    ann.publish("custom:x", &json!({ "type": "b", "data": 2 })).await.expect(202);
+    ann.publish("custom:x", &json!({ "type": "c", "data": 3, "ephemeral": true })).await.expect(202);
+    assert_eq!(quiet.next().await.kind, "b");
+    assert_eq!(typed.next().await.kind, "b");
+    let last = typed.next().await;
+    assert_eq!((last.kind.as_str(), last.id), ("c", None));
+}
+
+async fn heartbeats_come_by_the_clock(app: &TestApp) {
+    let mut stream = app.anonymous().subscribe("topics=snippets").await;
+    app.clock.advance(Duration::from_secs(15));
+    let beat = stream.until("heartbeat").await;
+    assert_eq!(beat.id, None);
+}
+
+async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
+    let anonymous = app.anonymous();
+    for query in ["", "topics=", "topics=what", "topics=snippets:1", "topics=custom:", "topics=snippets&x=1"]
+    {
+        anonymous.get(&format!("/v1/events?{query}")).await.problem(400, "invalid_query");
+    }
+    let many = vec!["snippets"; 101].join(",");
+    anonymous.get(&format!("/v1/events?topics={many}")).await.problem(400, "invalid_query");
+    anonymous.get("/v1/events?topics=custom:x").await.problem(401, "unauthenticated");
+    let missing = "/v1/events?topics=snippets:00000000-0000-0000-0000-000000000000";
+    anonymous.get(missing).await.problem(404, "not_found");
+    let stream = anonymous.subscribe("topics=snippets,custom:x").await;
+    assert_eq!(stream.ready["denied"], json!([{ "topic": "custom:x", "code": "unauthenticated" }]));
+}
+
+async fn a_graceful_stop_says_so(app: &TestApp) {
+    let mut stream = app.anonymous().subscribe("topics=snippets").await;
+    app.stop().await;
+    let last = stream.next().await;
+    assert_eq!((last.kind.as_str(), &last.data["reason"]), ("closing", &json!("shutdown")));
+    assert!(stream.retry.is_some_and(|retry| (1_000..5_000).contains(&retry)));
+    stream.ended().await;
+}

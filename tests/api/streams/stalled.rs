@@ -1,0 +1,70 @@
+//! Readers that take nothing cost the others nothing, and are closed.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+
+use crate::support::{TestApp, on_both_databases};
+
+on_both_databases![stalled_readers_are_closed_and_complete_after_resuming with ["--stall-timeout", "2s"]];
+
+const HEALTHY: usize = 500;
+const EVENTS: usize = 40;
+/// Together far more than a socket and a queue hold.
+const PAYLOAD: usize = 60_000;
+
+/// A client that sends its request and then takes nothing.
+async fn stall(address: &str) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    let mut stream = socket.connect(address.parse().expect("an address")).await.expect("a connection");
+    let request = format!("GET /v1/events?topics=snippets HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the request is sent");
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).await.expect("the answer begins");
+    stream
+}
+
+async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let url = app.url();
+    let address = url.trim_start_matches("http://");
+    let mut stalled = vec![stall(address).await, stall(address).await];
+    let anonymous = app.anonymous();
+    let mut healthy = join_all((0..HEALTHY).map(|_| anonymous.subscribe("topics=snippets"))).await;
+    let cursor = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
+    let content = "x".repeat(PAYLOAD);
+    for number in 0..EVENTS {
+        ann.has_snippet(json!({ "title": format!("{number}"), "content": content })).await;
+        let one_each = healthy.iter_mut().map(crate::support::EventStream::next);
+        let told = join_all(one_each).await;
+        assert!(
+            told.iter().all(|event| event.data["title"] == format!("{number}")),
+            "healthy readers keep up"
+        );
+    }
+    for stream in &mut stalled {
+        let ended = tokio::time::timeout(Duration::from_secs(15), drain(stream)).await;
+        let taken = ended.expect("a stalled reader is closed");
+        assert!(taken < EVENTS * PAYLOAD, "it was closed before it had everything, after {taken} bytes");
+    }
+    let mut resumed = anonymous.subscribe(&format!("topics=snippets&since={cursor}")).await;
+    for number in 0..EVENTS {
+        assert_eq!(resumed.next().await.data["title"], format!("{number}"));
+    }
+}
+
+/// Waits until the server must have given up, then takes what is left up to the end or the reset.
+async fn drain(stream: &mut tokio::net::TcpStream) -> usize {
+    tokio::time::sleep(Duration::from_secs(6)).await; // Taking nothing is what this client does.
+    let (mut buffer, mut taken) = (vec![0; 65_536], 0);
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return taken,
+            Ok(n) => taken += n,
+        }
+    }
+}
