@@ -188,10 +188,16 @@ fn tune(stream: &TcpStream, stall: std::time::Duration) {
     }
 }
 
-/// The recorder of this process; a second server in it (as in tests) shows no figures of its own.
+/// The recorder of this process, which all its servers share.
 fn figures() -> PrometheusHandle {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    drop(metrics::set_global_recorder(recorder));
-    handle
+    static FIGURES: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another recorder takes the figures of this process");
+        }
+        handle
+    };
+    FIGURES.get_or_init(install).clone()
 }

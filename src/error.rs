@@ -76,8 +76,8 @@ pub enum Error {
     IdempotencyKeyReused,
     #[error("the first request with this Idempotency-Key is still running")]
     IdempotencyInProgress,
-    #[error("too many requests: wait {} s", retry_after.as_secs().max(1))]
-    RateLimited { retry_after: Duration },
+    #[error("too many requests, at most {per_minute} a minute: wait {} s", retry_after.as_secs().max(1))]
+    RateLimited { retry_after: Duration, per_minute: u32 },
     #[error("the server has more to do than it can: try again soon")]
     Overloaded,
     #[error("the server is shutting down: connect again")]

@@ -75,12 +75,6 @@ impl Limits {
         self.requests.as_ref().map(|limit| limit.check(key)).transpose()
     }
 
-    /// How many requests a minute are allowed, if limited.
-    #[must_use]
-    pub fn requests_per_minute(&self) -> Option<u32> {
-        self.requests.as_ref().map(|limit| limit.per_minute.get())
-    }
-
     /// Counts a registration or a sign-in.
     ///
     /// # Errors
@@ -113,7 +107,8 @@ impl Limit {
             }),
             Err(refusal) => {
                 let wait = refusal.wait_time_from(DefaultClock::default().now());
-                Err(Error::RateLimited { retry_after: wait.max(Duration::from_millis(1)) })
+                let retry_after = wait.max(Duration::from_millis(1));
+                Err(Error::RateLimited { retry_after, per_minute: self.per_minute.get() })
             }
         }
     }

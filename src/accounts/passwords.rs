@@ -30,6 +30,14 @@ impl TryFrom<String> for Password {
     }
 }
 
+impl Password {
+    /// A password to be tried, which need not be one that could be chosen.
+    #[must_use]
+    pub fn guess(text: String) -> Self {
+        Self(text.chars().take(200).collect())
+    }
+}
+
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")

@@ -176,6 +176,6 @@ async fn delete_me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> 
 )]
 #[get("/v1/users/{id}")]
 async fn profile(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
-    caller.require_read(app.settings.public_read)?;
+    caller.require(Scope::Read)?;
     Ok(HttpResponse::Ok().json(super::profile(&app, *id).await?))
 }

@@ -6,12 +6,12 @@ use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
 /// Text in which every character survives both databases.
 ///
-/// PostgreSQL has no NUL in its `text`. In the column, NUL is therefore written as U+E000 followed by `0`, and
-/// U+E000 itself (a private-use character) as U+E000 followed by `1`; everything else is stored as it is.
+/// PostgreSQL has no NUL in its `text`. In the column, NUL is therefore written as U+0001 followed by `0`, and
+/// U+0001 itself as U+0001 followed by `1`; everything else is stored as it is, and the order stays the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub String);
 
-const ESCAPE: char = '\u{E000}';
+const ESCAPE: char = '\u{1}';
 
 fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_character_survives() {
-        for text in ["", "plain", "a\0b", "\u{E000}", "\u{E000}0", "\0\u{E000}1\0", "\u{2028}🦀"] {
+        for text in ["", "plain", "a\0b", "\u{1}", "\u{1}0", "\0\u{1}1\0", "\u{2028}🦀"] {
             let stored = escape(text);
             assert!(!stored.contains('\0'));
             assert_eq!(unescape(stored.into_owned()), text);

@@ -1,6 +1,6 @@
 //! Who asks: from the headers, the cookie or the query of a request to a [`Caller`].
 
-use std::{future::Future, net::IpAddr, pin::Pin};
+use std::{collections::HashSet, future::Future, net::IpAddr, pin::Pin};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -9,12 +9,16 @@ use actix_web::{
     http::header,
     web,
 };
+use utoipa::openapi::{
+    OpenApi, RefOr,
+    path::{Parameter, ParameterIn},
+};
 use uuid::Uuid;
 
 use crate::{
     app::App,
     credentials::{self, Caller, Identity, Kind},
-    error::{Error, Result},
+    error::{Error, Result, Violation},
     limits::Key,
 };
 
@@ -56,6 +60,7 @@ impl FromRequest for StreamCaller {
 }
 
 async fn identify(req: &HttpRequest, access_token: Option<String>) -> Result<Caller> {
+    refuse_needless_query(req)?;
     let app = app(req)?;
     let address = address(req, app.settings.trust_proxy);
     let identity = match proof(req, access_token)? {
@@ -78,6 +83,46 @@ async fn identify(req: &HttpRequest, access_token: Option<String>) -> Result<Cal
         req.extensions_mut().insert(allowance);
     }
     Ok(Caller { identity, address, connection: connection(req)? })
+}
+
+/// Where a route has no parameter, any is a mistake; where it has, the reader of its query finds the others.
+fn refuse_needless_query(req: &HttpRequest) -> Result<()> {
+    let route = || Some(format!("{} {}", req.method(), req.match_pattern()?));
+    let knows = |route: &String| {
+        req.app_data::<web::Data<Queries>>().is_some_and(|queries| queries.0.contains(route))
+    };
+    if req.query_string().is_empty() || route().as_ref().is_some_and(knows) {
+        return Ok(());
+    }
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
+    let names = pairs.map(web::Query::into_inner).unwrap_or_default().into_iter().map(|(name, _)| name);
+    Err(Error::InvalidQuery(names.map(|name| Violation::parameter(name, "is not known here")).collect()))
+}
+
+fn is_query(parameter: &RefOr<Parameter>) -> bool {
+    matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
+}
+
+/// The routes that have a query, as `METHOD /pattern`.
+pub struct Queries(HashSet<String>);
+
+impl Queries {
+    /// Reads them off the OpenAPI document.
+    #[must_use]
+    pub fn of(document: &OpenApi) -> Self {
+        let mut routes = HashSet::new();
+        for (path, item) in &document.paths.paths {
+            for (method, operation) in
+                [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)]
+            {
+                let parameters = operation.as_ref().and_then(|operation| operation.parameters.as_ref());
+                if parameters.is_some_and(|all| all.iter().any(is_query)) {
+                    routes.insert(format!("{method} {path}"));
+                }
+            }
+        }
+        Self(routes)
+    }
 }
 
 fn app(req: &HttpRequest) -> Result<&App> {

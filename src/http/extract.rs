@@ -78,8 +78,11 @@ fn require_json(req: &HttpRequest) -> Result<()> {
 }
 
 fn read_json<T: DeserializeOwned + PartialSchema>(bytes: &[u8]) -> Result<T> {
+    // Only an object: serde would read a list as the fields in their order.
+    let object = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let mistake = match serde_json::from_slice(bytes) {
-        Ok(input) => return Ok(input),
+        Ok(input) if object => return Ok(input),
+        Ok(_) => return Err(Error::invalid("", "must be a JSON object")),
         Err(mistake) => mistake,
     };
     // The slow way, only to name everything that is wrong.

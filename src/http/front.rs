@@ -48,8 +48,9 @@ pub async fn front(
     let answered = next.call(req).instrument(span.clone()).await;
     let _entered = span.enter();
     let mut response = answered.map_err(|error| Broken::new(&error, &id))?.map_into_boxed_body();
+    let refusal = refusal(&response);
     explain(&mut response, &id);
-    decorate(&mut response, id, cursor);
+    decorate(&mut response, id, cursor, refusal);
     record(&response, &method, &path, begun);
     Ok(response)
 }
@@ -138,14 +139,29 @@ fn explain(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
     }
 }
 
-fn decorate(response: &mut ServiceResponse<BoxBody>, id: RequestId, cursor: Option<String>) {
+/// What a limit left to the caller that it has refused: nothing.
+fn refusal(response: &ServiceResponse<BoxBody>) -> Option<Allowance> {
+    match response.response().error()?.as_error::<Error>()? {
+        Error::RateLimited { per_minute, .. } => Some(Allowance { per_minute: *per_minute, remaining: 0 }),
+        _ => None,
+    }
+}
+
+fn decorate(
+    response: &mut ServiceResponse<BoxBody>,
+    id: RequestId,
+    cursor: Option<String>,
+    refusal: Option<Allowance>,
+) {
     let allowance = response.request().extensions().get::<Allowance>().copied();
     let status = response.status();
-    let limited =
-        response.request().app_data::<web::Data<App>>().and_then(|app| app.limits.requests_per_minute());
+    let posted = response.request().method() == Method::POST;
     let headers = response.headers_mut();
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "identity") {
         headers.remove(header::CONTENT_ENCODING); // It has told the layer that compresses to leave the body alone.
+    }
+    if posted && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store")); // It may hold a token.
     }
     if let Ok(value) = HeaderValue::try_from(id.0) {
         headers.insert(REQUEST_ID, value);
@@ -155,9 +171,7 @@ fn decorate(response: &mut ServiceResponse<BoxBody>, id: RequestId, cursor: Opti
     {
         headers.insert(CURSOR, value);
     }
-    let refused = status == problem::LIMITED && headers.contains_key(header::RETRY_AFTER);
-    let left = allowance.map(|a| (a.per_minute, a.remaining)).or(limited.filter(|_| refused).map(|q| (q, 0)));
-    if let Some((quota, remaining)) = left {
+    if let Some(Allowance { per_minute: quota, remaining }) = refusal.or(allowance) {
         // draft-ietf-httpapi-ratelimit-headers: the policy by name, its quota and window; what is left of it.
         let reset = u64::from(quota - remaining.min(quota)) * 60 / u64::from(quota.max(1));
         let policy = HeaderValue::try_from(format!("\"default\";q={quota};w=60"));

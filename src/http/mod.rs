@@ -38,8 +38,8 @@ use crate::{
 
 /// Every route of the server.
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
-    cfg.configure(snippets::routes::configure)
-        .configure(streams::routes::configure)
+    cfg.configure(streams::routes::configure)
+        .configure(snippets::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)
@@ -53,6 +53,7 @@ pub struct Shared {
     document: web::Data<OpenApi>,
     figures: web::Data<PrometheusHandle>,
     methods: Arc<Methods>,
+    queries: web::Data<caller::Queries>,
 }
 
 impl Shared {
@@ -61,7 +62,8 @@ impl Shared {
     pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Self {
         let document = openapi::document();
         let methods = Arc::new(Methods::of(&document));
-        Self { app, document: web::Data::new(document), figures: web::Data::new(figures), methods }
+        let queries = web::Data::new(caller::Queries::of(&document));
+        Self { app, document: web::Data::new(document), figures: web::Data::new(figures), methods, queries }
     }
 
     /// Lays out one worker: its state, its hub and its routes.
@@ -70,6 +72,7 @@ impl Shared {
         cfg.app_data(self.app.clone())
             .app_data(self.document.clone())
             .app_data(self.figures.clone())
+            .app_data(self.queries.clone())
             .app_data(LocalData::new(hub))
             .app_data(web::PathConfig::default().error_handler(|_, _| Error::UnknownPath.into()));
         routes(&mut ServiceConfig::new(cfg));
@@ -134,7 +137,10 @@ struct Methods(Vec<(ResourceDef, String)>);
 impl Methods {
     fn of(document: &OpenApi) -> Self {
         let entries = document.paths.paths.iter();
-        Self(entries.map(|(path, item)| (ResourceDef::new(path.as_str()), allow(item))).collect())
+        let documented = entries.map(|(path, item)| (ResourceDef::new(path.as_str()), allow(item)));
+        let pages =
+            ["/docs", "/docs/{file}*"].map(|path| (ResourceDef::new(path), "GET, HEAD, OPTIONS".to_owned()));
+        Self(documented.chain(pages).collect())
     }
 
     fn answer(&self, req: &HttpRequest) -> Result<HttpResponse> {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use actix_web::{HttpResponse, get, http::header, web};
 use metrics_exporter_prometheus::PrometheusHandle;
-use utoipa::openapi::OpenApi;
+use serde::Serialize;
+use utoipa::{ToSchema, openapi::OpenApi};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{KINDS, Problem};
@@ -18,16 +19,23 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
     cfg.service(health).service(readiness).service(figures).service(document).service(explain_problem);
 }
 
+/// How the server is.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok` or `ready`
+    status: &'static str,
+}
+
 /// Tell that the process lives
-#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = String)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)))]
 #[get("/healthz")]
 async fn health() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+    HttpResponse::Ok().json(Health { status: "ok" })
 }
 
 /// Tell whether requests can be served: the database answers, and the server is not shutting down
 #[utoipa::path(tag = "operations", responses(
-    (status = 200, description = "It can serve", body = String),
+    (status = 200, description = "It can serve", body = Health),
     (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
 ))]
 #[get("/readyz")]
@@ -36,7 +44,7 @@ async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
         return Err(Error::Draining);
     }
     app.db.ping().await?;
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))
+    Ok(HttpResponse::Ok().json(Health { status: "ready" }))
 }
 
 /// Give the figures of this node in the text format of Prometheus

@@ -62,9 +62,6 @@ impl From<&Violation> for FieldError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(pub StatusCode, pub &'static str, pub &'static str);
 
-/// The status of a refusal by a limit.
-pub const LIMITED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
-
 /// Every kind of failure that a client can meet.
 pub const KINDS: &[Kind] = &[
     BAD_REQUEST,
@@ -221,7 +218,7 @@ impl ResponseError for Error {
             Self::MethodNotAllowed { allow } => {
                 response.insert_header((header::ALLOW, allow.as_str()));
             }
-            Self::RateLimited { retry_after } => {
+            Self::RateLimited { retry_after, .. } => {
                 response.insert_header((header::RETRY_AFTER, seconds(*retry_after)));
             }
             Self::Unauthenticated(_) | Self::InvalidCredentials => {

@@ -35,8 +35,8 @@ pub enum Since<'a> {
 /// Where a reader can begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With what is new.
-    Fresh,
+    /// With what is new, which lies behind this place.
+    Fresh(u64),
     /// After this place, with nothing missing.
     After(u64),
     /// Not where it wanted: the history does not reach back, or the id is not one of this log.
@@ -50,7 +50,7 @@ impl Log {
     /// When the database does not answer.
     pub async fn start(&self, since: Since<'_>) -> Result<Start> {
         let id = match since {
-            Since::Now => return Ok(Start::Fresh),
+            Since::Now => return Ok(Start::Fresh(bounds(&self.db).await?.1)),
             Since::Earliest => return Ok(Start::After(bounds(&self.db).await?.0 - 1)),
             Since::Id(id) => id,
         };

@@ -100,7 +100,12 @@ impl Hub {
             return Err(Error::Draining);
         }
         let head = self.head();
-        let position = if let Start::After(place) = opening.start { place } else { head };
+        let position = match opening.start {
+            Start::After(place) => place,
+            // What is committed already is not new, even where this hub has not heard of it yet.
+            Start::Fresh(place) => place.max(head),
+            Start::Gap => head,
+        };
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);

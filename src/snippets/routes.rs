@@ -49,8 +49,10 @@ enum Include {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Only the snippets of this user.
-    owner: Option<UserId>,
+    /// Only the snippets of this user; `me` for one's own.
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
+    owner: Option<Owner>,
     /// Only snippets in this language.
     #[param(inline)]
     language: Option<Language>,
@@ -71,6 +73,35 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
+/// Whose snippets: a user's, or the caller's own.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+enum Owner {
+    Me,
+    User(UserId),
+}
+
+impl TryFrom<String> for Owner {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "me" => Ok(Self::Me),
+            id => {
+                id.parse().map(|id| Self::User(UserId(id))).map_err(|_| "must be the id of a user, or `me`")
+            }
+        }
+    }
+}
+
+fn owner(caller: &Caller, owner: Option<Owner>) -> Result<Option<UserId>> {
+    Ok(match owner {
+        None => None,
+        Some(Owner::User(id)) => Some(id),
+        Some(Owner::Me) => Some(caller.require_user()?.id),
+    })
+}
+
 /// Lists public snippets, and all of one's own.
 #[utoipa::path(
     tag = "snippets",
@@ -89,7 +120,7 @@ async fn list_snippets(
 ) -> Result<HttpResponse> {
     let with_content = query.include == Some(Include::Content);
     let filter = Filter {
-        owner: query.owner,
+        owner: owner(&caller, query.owner)?,
         language: query.language,
         tag: query.tag,
         sort: query.sort,

@@ -157,13 +157,13 @@ async fn begin(
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;
     let verdict = match start {
-        Start::Fresh => "fresh",
+        Start::Fresh(_) => "fresh",
         Start::After(_) => "resumed",
         Start::Gap => "gap",
     };
     let replayed = match start {
         Start::After(place) => log.count(&sorted.granted, viewer, &wanted.wishes, place).await?,
-        Start::Fresh | Start::Gap => 0,
+        Start::Fresh(_) | Start::Gap => 0,
     };
     let topics: Vec<String> = sorted.granted.iter().map(ToString::to_string).collect();
     let (now, heartbeat) = (app.clock.now(), app.realtime.heartbeat());

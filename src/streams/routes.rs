@@ -89,8 +89,10 @@ async fn follow(
     respond(&req, &app, hub, caller, &query.0, &names).await
 }
 
-/// Follow all public snippets
-#[utoipa::path(tag = "streams", responses(
+/// Follow all public snippets; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", params(
+    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
+), responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -106,8 +108,11 @@ async fn follow_snippets(
     respond(&req, &app, hub, caller, &query.0, snippets::FEED).await
 }
 
-/// Follow one snippet
-#[utoipa::path(tag = "streams", params(("id" = String, Path, description = "The snippet")), responses(
+/// Follow one snippet; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", params(
+    ("id" = String, Path, description = "The snippet"),
+    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
+), responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -157,7 +162,7 @@ async fn respond(
 }
 
 fn topics(names: &str) -> Result<Vec<Topic>> {
-    let names: Vec<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
+    let names: Vec<&str> = names.split(',').collect();
     if !(1..=MAX_TOPICS).contains(&names.len()) {
         return Err(Error::invalid_query("topics", format!("must name 1 to {MAX_TOPICS} topics")));
     }

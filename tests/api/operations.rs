@@ -93,7 +93,10 @@ async fn every_problem_has_a_page(app: &TestApp) {
         assert!(answer.header("content-type").starts_with("text/"), "{answer}");
         assert!(answer.text().contains(code), "{answer}");
     }
-    let problem = anonymous.post("/v1/snippets", &json!({})).await.problem(401, "unauthenticated");
+    let problem = anonymous
+        .post("/v1/snippets", &json!({ "title": "T", "content": "C" }))
+        .await
+        .problem(401, "unauthenticated");
     let page = problem.body["type"].as_str().expect("a reference").to_owned();
     anonymous.get(&page).await.expect(200);
 }

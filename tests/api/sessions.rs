@@ -62,7 +62,7 @@ async fn the_cookie_of_a_public_server_is_secure(app: &TestApp) {
 async fn the_cookie_is_a_credential(app: &TestApp) {
     let ann = in_browser(&app.user("ann").await).await;
     assert_eq!(ann.get("/v1/me").await.expect(200).id(), ann.id);
-    ann.subscribe("topics=notifications").await.disconnect();
+    ann.subscribe("topics=custom:mine").await.disconnect();
 }
 
 async fn addresses_do_not_mind_their_case(app: &TestApp) {

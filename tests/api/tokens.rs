@@ -80,7 +80,7 @@ async fn a_reading_token_cannot_write(app: &TestApp) {
     let script = ann.with_scopes(&["read"]).await;
     script.get("/v1/me").await.expect(200);
     script.get(&snippet).await.expect(200);
-    script.subscribe("topics=snippets,notifications").await.disconnect();
+    script.subscribe("topics=snippets,custom:mine").await.disconnect();
     let new = json!({ "title": "T", "content": "C" });
     for call in [
         script.post("/v1/snippets", &new),

@@ -47,7 +47,7 @@ async fn routes_with_bodies(person: &Persona) -> Vec<(Method, String)> {
 async fn malformed_json_is_refused_with_line_and_column(app: &TestApp) {
     let ann = app.user("ann").await;
     for (method, path) in routes_with_bodies(&ann).await {
-        for body in ["{\n  \"title\": nope\n}", "{\n  \"title\": \"open\n", "{\n  \"a\": 1,}"] {
+        for body in ["{\n  \"title\": nope\n}", "{\n  \"title\": \"open", "{\n  \"a\": 1,}"] {
             let call = ann.call(method.clone(), &path).body("application/json", body);
             let problem = call.await.problem(400, "malformed_json");
             assert!(problem.detail().contains("line 2"), "{problem:?}");
@@ -162,7 +162,7 @@ async fn every_violation_of_a_patch_is_listed(app: &TestApp) {
     assert_eq!(problem.pointers(), ["/content", "/language", "/tags/0", "/title", "/visibility"]);
     let wrong = json!({ "name": "", "password": "short" });
     let problem = ann.patch("/v1/me", &wrong).await.problem(422, "validation_failed");
-    assert!(problem.pointers().starts_with(&["/current_password", "/name"]), "{problem:?}");
+    assert_eq!(problem.pointers(), ["/name", "/password"]);
 }
 
 async fn other_media_types_are_refused(app: &TestApp) {

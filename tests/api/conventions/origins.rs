@@ -39,7 +39,7 @@ async fn an_allowed_origin_may_read_refusals(app: &TestApp) {
         (Method::GET, "/v1/nothing", 404),
         (Method::GET, "/v1/me", 401),
         (Method::GET, "/v1/snippets?limit=0", 400),
-        (Method::GET, "/v1/events?topics=notifications", 401),
+        (Method::GET, "/v1/events?topics=custom:mine", 401),
         (Method::PUT, "/v1/snippets", 405),
         (Method::POST, "/v1/users", 415),
     ] {

@@ -56,8 +56,8 @@ async fn a_bad_parameter_is_refused_by_name(app: &TestApp) {
 }
 
 async fn every_bad_parameter_is_listed(app: &TestApp) {
-    let query = "limit=0&sort=size&include=all&cursor=forged";
-    let parameters = ["cursor", "include", "limit", "sort"];
+    let query = "limit=0&sort=size&include=all&colour=red";
+    let parameters = ["colour", "include", "limit", "sort"];
     assert_bad(&app.anonymous(), &format!("/v1/snippets?{query}"), &parameters).await;
 }
 

@@ -80,7 +80,8 @@ fn essence(answer: Answer) -> (u16, serde_json::Value) {
         return (status, json!(null));
     }
     let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
-    let names: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+    let mut names: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+    names.sort_unstable();
     (status, json!([answer.problem(status, &code).without_request(), names]))
 }
 
