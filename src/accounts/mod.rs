@@ -157,7 +157,7 @@ pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
 }
 
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
-pub async fn authenticate(app: &App, email: String, password: String) -> Result<UserId> {
+pub async fn authenticate(app: &App, email: String, password: &str) -> Result<UserId> {
     let mut conn = app.db.read().await?;
     let found = match Email::try_from(email) {
         Ok(email) => store::find_password(conn.conn(), &email).await?,

@@ -33,7 +33,7 @@ impl TryFrom<String> for Password {
 impl Password {
     /// A password to be tried, which need not be one that could be chosen.
     #[must_use]
-    pub fn guess(text: String) -> Self {
+    pub fn guess(text: &str) -> Self {
         Self(text.chars().take(200).collect())
     }
 }

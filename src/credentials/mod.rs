@@ -3,22 +3,23 @@
 //! Sessions, personal access tokens and stream tokens are one table. A token is 256 random bits with a
 //! recognisable prefix; only its SHA-256 is stored.
 
+mod caller;
 pub mod routes;
 mod store;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::caller::{Caller, Identity, Kind, Scope};
 use crate::{
-    accounts::{self, Name, Profile, Role, UserId},
+    accounts::{self, UserId},
     app::App,
     clock::Timestamp,
     db::WriteTx,
@@ -31,119 +32,6 @@ use crate::{
 id_type! {
     /// Identifies a credential.
     CredentialId
-}
-
-/// What kind of credential it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum Kind {
-    Session,
-    Personal,
-    Stream,
-}
-
-impl Kind {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Session => "sbx_session_",
-            Self::Personal => "sbx_token_",
-            Self::Stream => "sbx_stream_",
-        }
-    }
-}
-
-/// What a personal access token may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    Read,
-    Write,
-    Notify,
-    Admin,
-}
-
-impl Scope {
-    const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Notify, Self::Admin];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Notify => "notify",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// Who asks, as proved by a credential.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    pub id: UserId,
-    pub name: Name,
-    pub role: Role,
-    pub credential: CredentialId,
-    pub kind: Kind,
-    pub scopes: Vec<Scope>,
-    /// The only topics that a stream token opens.
-    pub topics: Option<Vec<String>>,
-    pub expires_at: Option<Timestamp>,
-}
-
-/// Who asks: a user or somebody unknown.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    pub identity: Option<Identity>,
-    /// Where the request comes from.
-    pub address: IpAddr,
-    /// The caller's own open stream, named so that it can leave out what this request causes.
-    pub connection: Option<Uuid>,
-}
-
-impl Caller {
-    /// The user, or `401`'s reason.
-    pub fn require_user(&self) -> Result<&Identity> {
-        self.identity
-            .as_ref()
-            .ok_or(Error::Unauthenticated("this needs credentials: a bearer token or a session"))
-    }
-
-    /// The user, if the credential may be used so.
-    pub fn require(&self, scope: Scope) -> Result<&Identity> {
-        let identity = self.require_user()?;
-        if identity.scopes.contains(&scope) {
-            Ok(identity)
-        } else {
-            Err(Error::InsufficientScope(scope.name()))
-        }
-    }
-
-    /// Leave to read: what is public is open to everyone where the installation says so.
-    pub fn require_read(&self, public_read: bool) -> Result<()> {
-        if self.identity.is_some() || !public_read {
-            self.require(Scope::Read)?;
-        }
-        Ok(())
-    }
-
-    /// The user's id, unless unknown.
-    #[must_use]
-    pub fn user(&self) -> Option<UserId> {
-        self.identity.as_ref().map(|identity| identity.id)
-    }
-
-    /// Whether this is an administrator who uses a credential good for that.
-    #[must_use]
-    pub fn is_admin(&self) -> bool {
-        self.identity
-            .as_ref()
-            .is_some_and(|who| who.role == Role::Admin && who.scopes.contains(&Scope::Admin))
-    }
-
-    /// The caller as the actor of an event.
-    pub fn actor(&self) -> Result<Option<Json>> {
-        let profile = self.identity.as_ref().map(|who| Profile { id: who.id, name: who.name.clone() });
-        profile.as_ref().map(Json::of).transpose()
-    }
 }
 
 /// A credential that was just made; the token is shown this once.

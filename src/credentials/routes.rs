@@ -179,7 +179,7 @@ async fn open_session(
     app.limits.sign_in(caller.address)?;
     let SignIn { email, password } = body.input;
     // Checked even when the answer is a repetition: a changed password must not open what it opened before.
-    let id = accounts::authenticate(&app, email, password).await?;
+    let id = accounts::authenticate(&app, email, &password).await?;
     idempotency::once(&app, &caller, &body.attempt, async |tx| {
         let user = accounts::account(tx, id).await?;
         let Issued { token, expires_at, .. } = super::open_session(&app, tx, id).await?;

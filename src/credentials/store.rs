@@ -28,7 +28,7 @@ pub(super) async fn insert(conn: Conn<'_>, issued: &Issued, digest: &[u8], new: 
     .bind(issued.expires_at)
     .execute(c)
     .await
-    .map(drop)?
+    .map(drop)?;
     });
     Ok(())
 }

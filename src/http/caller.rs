@@ -37,7 +37,7 @@ impl FromRequest for Caller {
         Box::pin(async move {
             let caller = identify(&req, None).await?;
             if caller.identity.as_ref().is_some_and(|who| who.kind == Kind::Stream) {
-                return Err(Error::Unauthenticated("a stream token opens streams and nothing else"));
+                return Err(Error::Forbidden("a stream token opens streams and nothing else"));
             }
             Ok(caller)
         })

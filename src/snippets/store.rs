@@ -1,100 +1,17 @@
 //! The tables `snippets` and `snippet_tags`.
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Database, Encode, QueryBuilder, Type, types::Json};
-use utoipa::ToSchema;
 
-use super::{Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility};
+use super::{
+    Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility,
+    list::{Filter, Key, Position, SnippetSummary},
+};
 use crate::{
     accounts::{Name, Profile, UserId},
     clock::Timestamp,
     db::{Conn, Text, on_conn},
     error::{Error, Result},
 };
-
-/// A snippet in a list: with the beginning of its content, or with all of it where that was asked for.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct SnippetSummary {
-    pub id: SnippetId,
-    pub title: Title,
-    /// The first 200 characters of the content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub excerpt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Content>,
-    pub language: Language,
-    pub tags: Tags,
-    pub visibility: Visibility,
-    pub owner: Profile,
-    pub version: i64,
-    pub views: i64,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-/// Which snippets a list holds, and in which order.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Filter {
-    pub owner: Option<UserId>,
-    pub language: Option<Language>,
-    pub tag: Option<Tag>,
-    pub sort: Sort,
-    /// Whether the items carry their content in place of the excerpt.
-    #[serde(skip)]
-    pub with_content: bool,
-}
-
-/// The order of a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum Sort {
-    #[serde(rename = "created_at")]
-    Oldest,
-    #[default]
-    #[serde(rename = "-created_at")]
-    Newest,
-    #[serde(rename = "updated_at")]
-    LeastRecent,
-    #[serde(rename = "-updated_at")]
-    MostRecent,
-    #[serde(rename = "title")]
-    Title,
-}
-
-impl Sort {
-    /// The column, how it compares with what comes behind, and the direction.
-    fn sql(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Oldest => ("s.created_at", ">", "ASC"),
-            Self::Newest => ("s.created_at", "<", "DESC"),
-            Self::LeastRecent => ("s.updated_at", ">", "ASC"),
-            Self::MostRecent => ("s.updated_at", "<", "DESC"),
-            Self::Title => ("s.title", ">", "ASC"),
-        }
-    }
-
-    /// Where a snippet stands in this order.
-    pub(super) fn position(self, at: &SnippetSummary) -> Position {
-        let key = match self {
-            Self::Oldest | Self::Newest => Key::Time(at.created_at),
-            Self::LeastRecent | Self::MostRecent => Key::Time(at.updated_at),
-            Self::Title => Key::Title(at.title.0.clone()),
-        };
-        Position { key, id: at.id }
-    }
-}
-
-/// A place in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Position {
-    key: Key,
-    id: SnippetId,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-enum Key {
-    Time(Timestamp),
-    Title(String),
-}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -173,7 +90,7 @@ pub(super) async fn insert(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
     .bind(Text(it.content.0.clone()))
     .execute(c)
     .await
-    .map(drop)?
+    .map(drop)?;
     });
     insert_tags(conn, it).await
 }
@@ -197,7 +114,7 @@ pub(super) async fn update(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
     .bind(Text(it.content.0.clone()))
     .execute(c)
     .await
-    .map(drop)?
+    .map(drop)?;
     });
     on_conn!(conn.again(), |c| sqlx::query("DELETE FROM snippet_tags WHERE snippet_id = $1")
         .bind(it.id)

@@ -185,10 +185,7 @@ async fn changes_by_cookie_may_come_from_an_allowed_origin(app: &TestApp) {
     for (origin, is_allowed) in [("https://app.example", true), ("https://evil.example", false)] {
         let call = ann.call(Method::POST, "/v1/snippets").body("application/json", SNIPPET);
         let answer = call.header("Sec-Fetch-Site", "cross-site").header("Origin", origin).await;
-        match is_allowed {
-            true => drop(answer.expect(201)),
-            false => drop(answer.problem(403, "csrf")),
-        }
+        if is_allowed { drop(answer.expect(201)) } else { drop(answer.problem(403, "csrf")) }
     }
 }
 

@@ -19,9 +19,10 @@ impl Answer {
         let (status, headers) = (response.status(), response.headers().clone());
         let media_type = headers.get("content-type").and_then(|value| value.to_str().ok());
         let is_stream = media_type.is_some_and(|media_type| media_type.starts_with("text/event-stream"));
-        let body = match is_stream {
-            true => Bytes::new(), // It would never end.
-            false => response.bytes().await.unwrap_or_else(|error| panic!("{label}: {error:?}")),
+        let body = if is_stream {
+            Bytes::new()
+        } else {
+            response.bytes().await.unwrap_or_else(|error| panic!("{label}: {error:?}"))
         };
         Self { status, headers, body, label }
     }

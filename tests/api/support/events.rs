@@ -66,7 +66,7 @@ impl EventStream {
         };
         for (name, value) in [("cache-control", "no-cache, no-transform"), ("x-accel-buffering", "no")] {
             assert_eq!(
-                headers.get(name).map(|value| value.as_bytes()),
+                headers.get(name).map(reqwest::header::HeaderValue::as_bytes),
                 Some(value.as_bytes()),
                 "{name} of {label}"
             );

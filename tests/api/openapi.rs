@@ -1,0 +1,87 @@
+//! The OpenAPI document: it is the one in the repository, it is whole, and the server has every route of it.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{TestApp, on_both_databases};
+
+on_both_databases![every_route_of_the_document_is_served];
+
+fn document() -> Value {
+    let text = snippetbox::http::openapi::text().expect("the document");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn the_document_is_the_one_in_the_repository() {
+    let stored = include_str!("../../openapi/openapi.json");
+    let made = snippetbox::http::openapi::text().expect("the document");
+    assert!(stored == made, "run: cargo run -- openapi > openapi/openapi.json");
+}
+
+#[test]
+fn no_reference_dangles() {
+    fn check(value: &Value, document: &Value) {
+        match value {
+            Value::Object(object) => {
+                if let Some(Value::String(reference)) = object.get("$ref") {
+                    let pointer = reference.strip_prefix('#').expect("a reference into the document");
+                    assert!(document.pointer(pointer).is_some(), "{reference} dangles");
+                }
+                object.values().for_each(|value| check(value, document));
+            }
+            Value::Array(list) => list.iter().for_each(|value| check(value, document)),
+            _ => {}
+        }
+    }
+    let document = document();
+    check(&document, &document);
+}
+
+#[test]
+fn streams_are_described_event_by_event() {
+    let document = document();
+    let stream = &document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"];
+    assert_eq!(stream["itemSchema"]["$ref"], "#/components/schemas/StreamFrame");
+    let events = document["components"]["schemas"]["ServerEvent"]["oneOf"].as_array().expect("a union");
+    assert!(events.len() >= 11, "{events:?}");
+}
+
+/// Routes are collected for the document where they are registered, so one cannot be without the other; here the
+/// names of all handlers in the sources are held against it.
+#[test]
+fn no_route_is_missing_in_the_document() {
+    let document = document();
+    let mut found = 0;
+    for folder in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("src") {
+        for name in ["routes.rs", "operations.rs"] {
+            let file = folder.as_ref().expect("an entry").path().join(name);
+            let Ok(text) = std::fs::read_to_string(file) else { continue };
+            for line in text.lines() {
+                let Some((method, rest)) = line.strip_prefix("#[").and_then(|line| line.split_once("(\"/"))
+                else {
+                    continue;
+                };
+                let path = format!("/{}", rest.trim_end_matches("\")]"));
+                assert!(document["paths"][&path][method].is_object(), "{method} {path} is missing");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 25, "only {found} routes were found in the sources");
+}
+
+async fn every_route_of_the_document_is_served(app: &TestApp) {
+    for (path, item) in document()["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("operations").keys() {
+            let method: Method = method.to_uppercase().parse().expect("a method");
+            let path = path.replace("{name}", "x").replace("{code}", "conflict");
+            let path = path.replace("{id}", NIL).replace("{connection_id}", NIL);
+            let answer = app.anonymous().call(method, &path).await;
+            assert_ne!(answer.status, 405, "{path}");
+            assert!(!answer.text().contains("nothing is served"), "{answer}");
+        }
+    }
+}
+
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
