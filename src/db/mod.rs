@@ -1,7 +1,7 @@
 //! The two databases behind one face.
 //!
-//! SQL is written once: [`on_conn!`] expands one query for both drivers, so no statement can drift between them.
-//! Where the databases differ, [`Conn::sql`] picks one of two texts and the bindings stay single.
+//! SQL is written once: `on_conn!` expands one query for both drivers, so no statement can drift between them.
+//! Where the databases differ, `Conn::sql` picks one of two texts and the bindings stay single.
 //!
 //! Three rules hold everywhere: placeholders are `$1`, `$2`, …; integers are `i64`; text that a client wrote is
 //! bound as [`Text`], because PostgreSQL cannot hold the character NUL.
@@ -47,7 +47,7 @@ enum Engine {
     Postgres(PgPool),
 }
 
-/// A borrowed connection of either kind; queries run on it through [`on_conn!`].
+/// A borrowed connection of either kind; queries run on it through `on_conn!`.
 pub enum Conn<'c> {
     /// A connection to SQLite.
     Sqlite(&'c mut SqliteConnection),
