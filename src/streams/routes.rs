@@ -34,9 +34,11 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
 #[serde(deny_unknown_fields)]
 struct Follow {
     topics: Option<String>,
-    types: Option<String>,
+    #[schema(value_type = Option<String>)]
+    types: Option<Types>,
     echo: Option<Flag>,
-    since: Option<String>,
+    #[schema(value_type = Option<String>)]
+    since: Option<Position>,
     last_event_id: Option<String>,
     wait: Option<Wait>,
     /// Read by the caller; named here because every parameter must be known.
@@ -60,6 +62,37 @@ impl TryFrom<String> for Wait {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse().ok().filter(|s| *s <= 60).map(Self).ok_or("must be a number of seconds from 0 to 60")
+    }
+}
+
+/// Names of events, separated by commas.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Types(Vec<String>);
+
+impl TryFrom<String> for Types {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let types: Vec<String> = text.split(',').map(str::to_owned).collect();
+        let sane = types.len() <= MAX_TOPICS
+            && types.iter().all(|t| (1..=64).contains(&t.len()) && t.chars().all(word));
+        if sane { Ok(Self(types)) } else { Err("must list names of events") }
+    }
+}
+
+/// The id of an event, or `earliest`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Position(String);
+
+impl TryFrom<String> for Position {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let sane = (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if sane { Ok(Self(text)) } else { Err("must be the id of an event, or `earliest`") }
     }
 }
 
@@ -143,12 +176,12 @@ async fn respond(
 ) -> Result<HttpResponse> {
     let header = req.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("unreadable").to_owned());
     let last = header.or_else(|| query.last_event_id.clone()).filter(|id| !id.is_empty());
-    let since = match last.as_deref().or(query.since.as_deref()) {
+    let since = match last.as_deref().or(query.since.as_ref().map(|since| since.0.as_str())) {
         None => Since::Now,
         Some("earliest") => Since::Earliest,
         Some(id) => Since::Id(id),
     };
-    let types = query.types.as_ref().map(|types| types.split(',').map(str::to_owned).collect());
+    let types = query.types.clone().map(|types| types.0);
     let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)) };
     let wanted = Wanted { topics: topics(names)?, wishes, since };
     let head_only = req.extensions().contains::<IsHead>();

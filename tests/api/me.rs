@@ -9,6 +9,7 @@ on_both_databases![
     the_own_profile_needs_a_credential,
     a_changed_name_shows_everywhere,
     a_patch_that_changes_nothing_is_fine,
+    an_address_is_changed_to_a_free_one_only,
     a_new_password_needs_the_current_one,
     a_new_password_ends_other_sessions,
     a_new_password_ends_streams_of_other_sessions,
@@ -51,6 +52,18 @@ async fn a_patch_that_changes_nothing_is_fine(app: &TestApp) {
     let ann = app.user("ann").await;
     let me = ann.get("/v1/me").await.json();
     assert_eq!(ann.patch("/v1/me", &json!({})).await.expect(200).json(), me);
+}
+
+async fn an_address_is_changed_to_a_free_one_only(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    ann.patch("/v1/me", &json!({ "email": bob.email })).await.problem(409, "conflict");
+    let me = ann.patch("/v1/me", &json!({ "email": "Ann@New.example" })).await.expect(200).json();
+    assert!(me["email"].as_str().is_some_and(|email| email.eq_ignore_ascii_case("ann@new.example")), "{me}");
+    let old = ann.signed_out().post("/v1/sessions", &ann.right_credentials());
+    old.await.problem(401, "invalid_credentials");
+    let new = json!({ "email": "ann@new.example", "password": PASSWORD });
+    ann.signed_out().post("/v1/sessions", &new).await.expect(201);
+    bob.sign_in().await;
 }
 
 async fn a_new_password_needs_the_current_one(app: &TestApp) {

@@ -68,7 +68,7 @@ async fn a_stream_token_opens_nothing_else(app: &TestApp) {
         script.post("/v1/tokens", &json!({ "name": "more", "scopes": ["read"] })),
         script.publish("custom:builds", &json!({ "type": "built", "data": 1 })),
     ] {
-        call.await.problem(403, "insufficient_scope");
+        call.await.problem(403, "forbidden");
     }
     for path in ["/v1/me", "/v1/snippets", &snippet] {
         let answer = app.anonymous().get(&format!("{path}?access_token={token}")).await;

@@ -144,6 +144,7 @@ async fn tags_are_at_most_ten_short_words(app: &TestApp) {
     assert_eq!(ann.has_snippet(json!({ "tags": ten })).await["tags"], json!(ten));
     let eleven: Vec<String> = (0..11).map(|number| format!("tag-{number}")).collect();
     assert_violation(&ann, json!({ "tags": eleven }), "/tags").await;
+    assert_violation(&ann, json!({ "tags": ["twice", "twice"] }), "/tags").await;
     for tag in ["", "A", "a b", "a_b", "a\n", "\u{e9}", &"a".repeat(33)] {
         assert_violation(&ann, json!({ "tags": ["fine", tag] }), "/tags/1").await;
     }
