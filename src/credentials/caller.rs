@@ -76,6 +76,8 @@ pub struct Caller {
     pub identity: Option<Identity>,
     /// Where the request comes from.
     pub address: IpAddr,
+    /// The place in the log before the credential was looked up: what ends rights later stands behind it.
+    pub as_of: u64,
     /// The caller's own open stream, named so that it can leave out what this request causes.
     pub connection: Option<Uuid>,
 }

@@ -62,6 +62,7 @@ impl FromRequest for StreamCaller {
 async fn identify(req: &HttpRequest, access_token: Option<String>) -> Result<Caller> {
     refuse_needless_query(req)?;
     let app = app(req)?;
+    let as_of = app.realtime.log.head();
     let address = address(req, app.settings.trust_proxy);
     let identity = match proof(req, access_token)? {
         Proof::None => None,
@@ -82,7 +83,7 @@ async fn identify(req: &HttpRequest, access_token: Option<String>) -> Result<Cal
     if let Some(allowance) = app.limits.request(key)? {
         req.extensions_mut().insert(allowance);
     }
-    Ok(Caller { identity, address, connection: connection(req)? })
+    Ok(Caller { identity, address, as_of, connection: connection(req)? })
 }
 
 /// Where a route has no parameter, any is a mistake; where it has, the reader of its query finds the others.

@@ -25,14 +25,51 @@ pub fn visible(key: &str) -> &str {
 }
 
 /// What an event does to the topic it is published on, besides being told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Earlier events of the topic leave their feed and take over this event's audience; whoever is outside that
     /// audience loses the topic.
     Withdraw,
     /// The topic ends for everyone after this event.
     End,
+    /// This user loses the topic.
+    Expel(Uuid),
+    /// Only these users (and those who see all) keep the topic.
+    Restrict(Vec<Uuid>),
+}
+
+/// The name of an effect, as the log keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub(super) enum EffectName {
+    Withdraw,
+    End,
+    Expel,
+    Restrict,
+}
+
+impl Effect {
+    /// The effect as it is stored: its name, and the users whom it concerns.
+    pub(super) fn stored(&self) -> (EffectName, Option<sqlx::types::Json<Vec<Uuid>>>) {
+        match self {
+            Self::Withdraw => (EffectName::Withdraw, None),
+            Self::End => (EffectName::End, None),
+            Self::Expel(user) => (EffectName::Expel, Some(sqlx::types::Json(vec![*user]))),
+            Self::Restrict(users) => (EffectName::Restrict, Some(sqlx::types::Json(users.clone()))),
+        }
+    }
+
+    fn of(name: EffectName, subjects: Vec<Uuid>) -> Result<Self> {
+        Ok(match name {
+            EffectName::Withdraw => Self::Withdraw,
+            EffectName::End => Self::End,
+            EffectName::Expel => match subjects.first() {
+                Some(user) => Self::Expel(*user),
+                None => return Err(Error::Internal("an expulsion names nobody".into())),
+            },
+            EffectName::Restrict => Self::Restrict(subjects),
+        })
+    }
 }
 
 /// JSON on one line, in which nothing can break a frame or a line-based reader.
@@ -210,7 +247,8 @@ pub(super) struct EventRow {
     pub(super) topic: String,
     pub(super) feed: Option<String>,
     pub(super) audience: Option<Uuid>,
-    pub(super) effect: Option<Effect>,
+    pub(super) effect: Option<EffectName>,
+    pub(super) subjects: Option<sqlx::types::Json<Vec<Uuid>>>,
     pub(super) actor: Option<String>,
     pub(super) origin: Option<Uuid>,
     pub(super) payload: String,
@@ -227,6 +265,7 @@ impl Event {
             let (id, kind, actor) = (Some(id.as_str()), row.r#type.as_str(), actor.as_ref());
             Frame::encode(&Envelope { id, kind, topic, at: row.at, actor, data: &data }, None)
         };
+        let subjects = row.subjects.map_or_else(Vec::new, |subjects| subjects.0);
         Ok(Self {
             seq,
             frame: frame(&row.topic)?,
@@ -235,7 +274,7 @@ impl Event {
             topic: row.topic.into(),
             feed: row.feed.map(Into::into),
             audience: row.audience,
-            effect: row.effect,
+            effect: row.effect.map(|name| Effect::of(name, subjects)).transpose()?,
             origin: row.origin,
         })
     }

@@ -76,7 +76,7 @@ impl Log {
         let mut conn = self.db.read().await?;
         let rows = on_conn!(conn.conn(), |c| {
             let mut query = QueryBuilder::new(
-                "SELECT seq, type, topic, feed, audience, effect, actor, origin, payload, at FROM events
+                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
                  WHERE seq IN (",
             );
             select_places(&mut query, topics, place(after), place(through));

@@ -56,6 +56,8 @@ pub struct Opening {
     pub wishes: Wishes,
     /// Where it begins.
     pub start: Start,
+    /// The place in the log before the viewer's rights were looked at.
+    pub as_of: u64,
     /// When its credentials end.
     pub expires_at: Option<Timestamp>,
 }
@@ -67,6 +69,8 @@ pub struct TopicChange {
     pub connection: Uuid,
     /// Who asks; only the connection's own user may.
     pub user: Option<Uuid>,
+    /// The place in the log before the user's rights were looked at.
+    pub as_of: u64,
     /// What it will listen to as well.
     pub add: Vec<Subscription>,
     /// What it will no longer listen to.
@@ -109,7 +113,7 @@ impl Hub {
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
-        let Opening { viewer, subscriptions, wishes, expires_at, .. } = opening;
+        let Opening { viewer, subscriptions, wishes, expires_at, as_of, .. } = opening;
         let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         let connection =
             Rc::new(Connection::new((id, viewer), subscriptions, wishes, position, heartbeat, expires_at));
@@ -118,11 +122,36 @@ impl Hub {
             self.skip_gap(&connection);
         }
         for key in keys {
-            self.listen(key, &connection);
+            self.listen(Key::clone(&key), &connection);
+            self.show_board(&key, &connection);
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
         metrics::gauge!("snippetbox_stream_connections").increment(1.0);
-        Ok(ConnectionStream::new(Rc::clone(self), connection))
+        let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
+        self.make_up_for(as_of, &connection)?;
+        Ok(stream)
+    }
+
+    /// Applies what has ended rights since they were looked at, while the connection was not yet listening.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
+    pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
+        let head = self.head();
+        let missed = self.log().recent(as_of, usize::MAX).ok_or(Error::Overloaded)?;
+        for event in missed.iter().take_while(|event| event.seq <= head) {
+            if let Some(effect) = event.effect.as_ref().filter(|_| connection.listens_to(&event.topic)) {
+                self.take_effect(effect, event, connection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what holds now on a topic.
+    pub(super) fn show_board(&self, key: &Key, connection: &Connection) {
+        for (kind, frame) in self.node.board.of(key) {
+            connection.tell(key, &kind, None, &frame);
+        }
     }
 
     /// The place up to which this hub has delivered.
@@ -246,21 +275,28 @@ impl Hub {
             }
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let (Some(effect), Some(own)) = (event.effect, own) {
-            self.take_effect(effect, event, &own);
+        if let (Some(effect), Some(own)) = (&event.effect, own) {
+            for connection in own.iter() {
+                self.take_effect(effect, event, connection);
+            }
         }
     }
 
-    fn take_effect(&self, effect: Effect, event: &Event, listeners: &Listeners) {
-        for connection in listeners.iter() {
-            match effect {
-                Effect::Withdraw if connection.viewer.may_see(event.audience) => {}
-                Effect::Withdraw => self.close_topic(connection, &event.topic, "not_permitted"),
-                Effect::End if connection.is_guarded_by(&event.topic) => {
-                    connection.end(self.notice("closing", &json!({ "reason": &*event.kind })));
-                }
-                Effect::End => self.close_topic(connection, &event.topic, "deleted"),
+    fn take_effect(&self, effect: &Effect, event: &Event, connection: &Rc<Connection>) {
+        let viewer = connection.viewer;
+        let keeps = match effect {
+            Effect::Withdraw => viewer.may_see(event.audience),
+            Effect::Expel(user) => viewer.user != Some(*user),
+            Effect::Restrict(users) => {
+                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
             }
+            Effect::End if connection.is_guarded_by(&event.topic) => {
+                return connection.end(self.notice("closing", &json!({ "reason": &*event.kind })));
+            }
+            Effect::End => return self.close_topic(connection, &event.topic, "deleted"),
+        };
+        if !keeps {
+            self.close_topic(connection, &event.topic, "not_permitted");
         }
     }
 

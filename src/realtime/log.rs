@@ -62,17 +62,19 @@ pub async fn append(mut conn: Conn<'_>, event: NewEvent<'_>) -> Result<i64> {
         withdraw(conn.again(), &event.topic, event.audience).await?;
     }
     let sql = conn.sql(
-        "INSERT INTO events (type, topic, feed, audience, effect, actor, origin, payload, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING seq",
-        "INSERT INTO events (type, topic, feed, audience, effect, actor, origin, payload, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+        "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING seq",
+        "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
     );
+    let (effect, subjects) = event.effect.as_ref().map(Effect::stored).unzip();
     Ok(on_conn!(conn, |c| sqlx::query_scalar(sql)
         .bind(event.kind)
         .bind(event.topic)
         .bind(event.feed)
         .bind(event.audience)
-        .bind(event.effect)
+        .bind(effect)
+        .bind(subjects.flatten())
         .bind(event.actor.as_ref().map(Json::as_str))
         .bind(event.origin)
         .bind(event.data.as_str())
@@ -200,14 +202,16 @@ impl Log {
 
     async fn next_rows(&self, after: u64) -> Result<Vec<EventRow>> {
         let mut conn = self.db.read().await?;
-        Ok(on_conn!(conn.conn(), |c| sqlx::query_as(
-            "SELECT seq, type, topic, feed, audience, effect, actor, origin, payload, at FROM events
+        Ok(on_conn!(conn.conn(), |c| {
+            sqlx::query_as(
+            "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
              WHERE seq > $1 ORDER BY seq LIMIT $2"
         )
         .bind(place(after))
         .bind(PAGE)
         .fetch_all(c)
-        .await?))
+        .await?
+        }))
     }
 
     pub(super) fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {

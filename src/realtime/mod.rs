@@ -1,6 +1,7 @@
 //! The log, and the hubs that bring it to the connections. Nothing here knows a feature.
 #![deny(missing_docs)]
 
+mod board;
 mod connection;
 mod event;
 mod history;
@@ -24,6 +25,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
+use self::board::Board;
 pub use self::{
     event::{Effect, Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
@@ -81,6 +83,7 @@ pub struct Realtime {
     clock: Clock,
     ids: Arc<Ids>,
     tuning: Tuning,
+    board: Board,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
 }
@@ -109,6 +112,7 @@ impl Realtime {
             clock,
             ids,
             tuning,
+            board: Board::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
         }))
@@ -133,6 +137,14 @@ impl Realtime {
                 metrics::counter!("snippetbox_ephemeral_dropped_total").increment(1);
             }
         }
+    }
+
+    /// Tells the present state of something on a topic, as [`tell`](Self::tell) does. While it `holds`, whoever
+    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
+    pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
+        let kept = holds.then(|| ephemeral.frame.clone());
+        self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
+        self.tell(ephemeral);
     }
 
     /// Changes the topics of an open connection, wherever its worker is, and answers with the topics it has then.

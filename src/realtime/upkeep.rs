@@ -40,6 +40,7 @@ impl Hub {
             connection.remove(key);
             self.unlisten(key, &connection);
         }
+        let added: Vec<Key> = add.iter().map(|subscription| Key::clone(&subscription.key)).collect();
         for subscription in add {
             self.listen(Key::clone(&subscription.key), &connection);
             connection.add(subscription);
@@ -47,9 +48,16 @@ impl Hub {
         if let Some((guards, expires_at)) = change.renew {
             self.renew(&connection, guards, expires_at);
         }
+        if let Err(error) = self.make_up_for(change.as_of, &connection) {
+            connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
+            return Some(Err(error));
+        }
         let topics = connection.topics();
         let cursor = self.node.log.id(self.head());
         connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
+        for key in &added {
+            self.show_board(key, &connection);
+        }
         Some(Ok(topics))
     }
 

@@ -20,6 +20,7 @@ use crate::{
     error::{Error, Result},
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
+        visible,
     },
     snippets::{self, SnippetId},
 };
@@ -54,7 +55,8 @@ impl Topic {
         }
     }
 
-    fn key(&self) -> Key {
+    /// The key for this caller: a topic that everyone has for themselves has one for each user.
+    fn key(&self, _caller: &Caller) -> Key {
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
@@ -89,7 +91,7 @@ struct Sorted {
 async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
     let mut sorted = Sorted { granted: Vec::new(), denied: Vec::new(), first_refusal: None };
     for topic in topics {
-        let key = topic.key();
+        let key = topic.key(caller);
         if sorted.granted.contains(&key) {
             continue;
         }
@@ -105,7 +107,7 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
             Err(error @ Error::NotFound(_)) => refuse(&mut sorted, error, "not_found"),
             Err(error) => return Err(error),
         };
-        sorted.denied.push(Denied { topic: key.to_string(), code });
+        sorted.denied.push(Denied { topic: visible(&key).to_owned(), code });
     }
     Ok(sorted)
 }
@@ -165,7 +167,7 @@ async fn begin(
         Start::After(place) => log.count(&sorted.granted, viewer, &wanted.wishes, place).await?,
         Start::Fresh(_) | Start::Gap => 0,
     };
-    let topics: Vec<String> = sorted.granted.iter().map(ToString::to_string).collect();
+    let topics: Vec<String> = sorted.granted.iter().map(|key| visible(key).to_owned()).collect();
     let (now, heartbeat) = (app.clock.now(), app.realtime.heartbeat());
     let denied = sorted.denied;
     let opening = Opening {
@@ -173,6 +175,7 @@ async fn begin(
         subscriptions: shown(sorted.granted).chain(guards(caller)).collect(),
         wishes: wanted.wishes,
         start,
+        as_of: caller.as_of,
         expires_at: caller.identity.as_ref().and_then(|who| who.expires_at),
     };
     let stream = hub.open(opening, |id, cursor| {
@@ -248,8 +251,9 @@ pub async fn change(app: &App, caller: &Caller, wish: Wish) -> Result<Topics> {
     let change = TopicChange {
         connection: wish.connection,
         user: caller.user().map(|user| user.0),
+        as_of: caller.as_of,
         add: shown(sorted.granted).collect(),
-        remove: wish.remove.iter().map(Topic::key).collect(),
+        remove: wish.remove.iter().map(|topic| topic.key(caller)).collect(),
         renew: renew.map(|who| (guards(caller).collect(), who.expires_at)),
     };
     let topics = app.realtime.change(change).await?;

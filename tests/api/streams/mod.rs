@@ -1,6 +1,7 @@
 //! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
 
 mod crash;
+mod races;
 mod resume;
 mod rights;
 mod sequencer;
