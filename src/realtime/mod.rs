@@ -3,11 +3,13 @@
 
 mod board;
 mod connection;
+mod effect;
 mod event;
 mod history;
 mod hub;
 mod log;
 mod retention;
+mod rights;
 mod ring;
 mod sequencer;
 mod stream;
@@ -27,7 +29,8 @@ use uuid::Uuid;
 
 use self::board::Board;
 pub use self::{
-    event::{Effect, Envelope, Frame, Json, Key, visible},
+    effect::Effect,
+    event::{Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
