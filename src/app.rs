@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
@@ -24,6 +25,9 @@ use crate::{
     seal::{self, Sealer},
     snippets::{self, Views},
 };
+
+/// How long a connection without a request stays open.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The state of one node.
 pub struct App {
@@ -159,6 +163,8 @@ fn serve(
     let stall = settings.stall_timeout;
     let mut server = HttpServer::new(move || crate::worker!(shared))
         .disable_signals()
+        // Longer than proxies keep theirs (60 s, usually): who closes first must be the one that sends.
+        .keep_alive(KEEP_ALIVE)
         // A client that has closed is gone at once, not when a write to it fails.
         .h1_allow_half_closed(false)
         .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
@@ -176,7 +182,7 @@ fn serve(
 
 /// The options of a client's socket. Without the low-water mark the kernel takes megabytes for a reader that has
 /// stalled, and without the timeout it keeps them: a full socket is never written to, so nothing fails.
-fn tune(stream: &TcpStream, stall: std::time::Duration) {
+fn tune(stream: &TcpStream, stall: Duration) {
     let socket = socket2::SockRef::from(stream);
     let tuned = socket.set_tcp_nodelay(true);
     #[cfg(target_os = "linux")]

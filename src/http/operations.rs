@@ -12,6 +12,7 @@ use super::problem::{KINDS, Problem};
 use crate::{
     app::App,
     error::{Error, Result},
+    realtime,
 };
 
 /// The routes of this module.
@@ -50,7 +51,11 @@ async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
 /// Give the figures of this node in the text format of Prometheus
 #[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
 #[get("/metrics")]
-async fn figures(handle: web::Data<PrometheusHandle>) -> HttpResponse {
+async fn figures(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    if let Err(error) = realtime::report_lag(&app.db).await {
+        // The other figures are worth having all the more then.
+        tracing::warn!(%error, "the lag of the log cannot be told");
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
 }
 

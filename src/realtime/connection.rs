@@ -202,6 +202,11 @@ impl Connection {
         shown.map(|subscription| visible(&subscription.key).to_owned()).collect()
     }
 
+    /// How many bytes wait for the client.
+    pub(super) fn backlog(&self) -> usize {
+        self.state.borrow().queued_bytes
+    }
+
     pub(super) fn taken(&self) -> u64 {
         self.state.borrow().taken
     }

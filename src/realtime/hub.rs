@@ -41,6 +41,8 @@ pub struct Hub {
 
 pub(super) struct State {
     head: u64,
+    /// The backlog of all connections, as the figures last said it.
+    pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
     /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
     topics: HashMap<Key, Listeners>,
@@ -84,7 +86,8 @@ impl Hub {
     #[must_use]
     pub fn start(node: &Arc<Realtime>) -> Rc<Self> {
         let lines = node.attach();
-        let state = State { head: node.log.head(), connections: HashMap::new(), topics: HashMap::new() };
+        let state =
+            State { head: node.log.head(), backlog: 0, connections: HashMap::new(), topics: HashMap::new() };
         let hub = Rc::new(Self { node: Arc::clone(node), state: RefCell::new(state) });
         tokio::task::spawn_local(Rc::clone(&hub).run(lines));
         hub
@@ -172,6 +175,9 @@ impl Hub {
         }
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
             metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
+            if connection.backlog() > 0 {
+                metrics::counter!("snippetbox_streams_cut_with_backlog_total").increment(1);
+            }
         }
     }
 
@@ -214,7 +220,10 @@ impl Hub {
                     }
                     None => return,
                 },
-                _ = tick.tick() => self.look_at_deadlines(),
+                _ = tick.tick() => {
+                    self.look_at_deadlines();
+                    self.report_backlog();
+                }
             }
         }
     }

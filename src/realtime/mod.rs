@@ -34,6 +34,7 @@ pub use self::{
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
+    sequencer::report_lag,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };

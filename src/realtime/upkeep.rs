@@ -18,6 +18,12 @@ use crate::{
 
 /// How long before the end of its credentials a connection is warned.
 const WARNING: Duration = Duration::from_mins(1);
+/// A number of bytes as a figure.
+#[expect(clippy::cast_precision_loss, reason = "a float is exact up to 8 PiB")]
+fn precise(bytes: usize) -> f64 {
+    bytes as f64
+}
+
 /// In how many steps the streams are ended at shutdown.
 const DRAIN_STEPS: u32 = 20;
 impl Hub {
@@ -73,6 +79,19 @@ impl Hub {
         let mut state = connection.state.borrow_mut();
         state.expires_at = expires_at;
         state.warned = false;
+    }
+
+    /// Brings the figure of what waits for clients up to date; each hub adds its part.
+    pub(super) fn report_backlog(&self) {
+        let mut state = self.state.borrow_mut();
+        let backlog: usize = state.connections.values().map(|connection| connection.backlog()).sum();
+        let before = std::mem::replace(&mut state.backlog, backlog);
+        let gauge = metrics::gauge!("snippetbox_stream_backlog_bytes");
+        if backlog >= before {
+            gauge.increment(precise(backlog - before));
+        } else {
+            gauge.decrement(precise(before - backlog));
+        }
     }
 
     /// Heartbeats, warnings and ends that are due.

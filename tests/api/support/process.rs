@@ -19,10 +19,16 @@ fn program(arguments: &[&str]) -> Command {
 impl Process {
     /// Starts a server on a free port, and returns when it says that it listens.
     pub fn start(database_url: &str) -> Self {
+        Self::start_with(database_url, &[])
+    }
+
+    /// The same with more settings.
+    pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
         let quiet =
             ["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"];
         let mut child = program(&quiet)
             .args(["--database-url", database_url])
+            .args(settings)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -31,6 +37,14 @@ impl Process {
         BufReader::new(output).read_line(&mut line).expect("it says where it listens");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         Self { child, url }
+    }
+
+    /// The memory that the process has in use, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the state of the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes") * 1024
     }
 
     /// SIGKILL: nothing of the process runs any more.
