@@ -17,7 +17,7 @@ use crate::{
     credentials::LastUsed,
     db::{self, Db, Installation},
     error::Error,
-    http::{self, idempotency},
+    http::{self, idempotency, sse::ClientSocket},
     id::Ids,
     jobs,
     limits::Limits,
@@ -70,6 +70,7 @@ impl App {
             heartbeat: settings.heartbeat,
             drain: settings.drain,
             ring_bytes: settings.history_memory,
+            max_streams: settings.max_streams,
         };
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -127,7 +128,9 @@ impl Server {
     /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
     pub async fn stop(self) {
         self.app.realtime.start_draining();
-        let ((), ()) = tokio::join!(self.app.realtime.drain(), self.handle.stop(true));
+        // Before the workers end: the hubs that tell the streams live on them.
+        self.app.realtime.drain().await;
+        self.handle.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server did not end cleanly");
         }
@@ -168,9 +171,12 @@ fn serve(
         // A client that has closed is gone at once, not when a write to it fails.
         .h1_allow_half_closed(false)
         .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
-        .on_connect(move |io, _| {
-            if let Some(stream) = io.downcast_ref::<TcpStream>() {
-                tune(stream, stall);
+        .on_connect(move |io, connection| {
+            let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+            tune(stream, stall);
+            match ClientSocket::of(stream) {
+                Ok(socket) => drop(connection.insert(socket)),
+                Err(error) => tracing::warn!(%error, "a connection cannot be handed over"),
             }
         });
     if let Some(workers) = settings.workers {

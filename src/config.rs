@@ -58,6 +58,12 @@ pub struct Settings {
     /// Time between two heartbeats of a stream
     #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
     pub heartbeat: Duration,
+    /// How many streams may be open at once; more are told to come back
+    #[arg(long, default_value_t = 100_000)]
+    pub max_streams: usize,
+    /// Whether the sockets of streams are taken over from the HTTP server, which saves its buffers
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub stream_handover: bool,
     /// A stream whose client takes no byte for this long is closed
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub stall_timeout: Duration,

@@ -65,7 +65,9 @@ fn run(command: &str, args: Vec<String>) -> Result<(), String> {
 }
 
 fn start_logging(settings: &Settings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("--log: {error}"))?;
+    // The HTTP server takes each socket that is handed over for a body that failed, and would say so.
+    let filter = format!("actix_http::h1::dispatcher=off,{}", settings.log);
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => log.init(),

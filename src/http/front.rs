@@ -15,7 +15,10 @@ use actix_web::{
 };
 use tracing::Instrument as _;
 
-use super::problem::{self, Problem};
+use super::{
+    problem::{self, Problem},
+    sse::ClientSocket,
+};
 use crate::{app::App, error::Error, limits::Allowance};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,6 +40,9 @@ pub async fn front(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, ActixError> {
     let begun = Instant::now();
+    if let Some(socket) = req.conn_data::<ClientSocket>() {
+        socket.count_request();
+    }
     let id = request_id(&req);
     let (method, path) = (req.method().clone(), req.path().to_owned());
     if method == Method::HEAD {

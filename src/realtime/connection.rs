@@ -5,14 +5,17 @@
 //! takes the bytes, and becomes live at the moment it has reached the hub's position. Opening, resuming and
 //! recovering from a full queue are all that same reading.
 
-use std::{cell::RefCell, collections::VecDeque, task::Waker};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, task::Waker, time::Duration};
 
 use uuid::Uuid;
 
 use super::{
-    event::{Event, Frame, Key, visible},
+    event::{Event, Key, visible},
+    frame::Frame,
     history::Page,
-    subscription::{Subscription, Viewer, Wishes},
+    hub::Opening,
+    socket::Socket,
+    subscription::{Subscription, Viewer},
 };
 use crate::clock::Timestamp;
 
@@ -45,6 +48,7 @@ impl Waiting {
 pub(super) struct Connection {
     pub(super) id: Uuid,
     pub(super) viewer: Viewer,
+    pub(super) opened_at: Timestamp,
     pub(super) state: RefCell<State>,
 }
 
@@ -63,38 +67,45 @@ pub(super) struct State {
     pub(super) queue: VecDeque<Waiting>,
     queued_bytes: usize,
     pub(super) waker: Option<Waker>,
+    /// The client's socket, where it was taken over: then the hub itself writes to it.
+    pub(super) socket: Option<Rc<Socket>>,
+    /// Whether the hub has handed over something and will send it, or wake the client's side, before it rests.
+    pub(super) touched: bool,
     /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
     pub(super) generation: u64,
 }
 
 impl Connection {
     pub(super) fn new(
-        (id, viewer): (Uuid, Viewer),
-        subscriptions: Vec<Subscription>,
-        wishes: Wishes,
+        id: Uuid,
+        opening: Opening,
         position: u64,
-        next_heartbeat: Timestamp,
-        expires_at: Option<Timestamp>,
+        opened_at: Timestamp,
+        heartbeat: Duration,
     ) -> Self {
+        let types = opening.wishes.types;
         let state = State {
-            subscriptions,
-            expires_at,
+            subscriptions: opening.subscriptions,
+            expires_at: opening.expires_at,
             warned: false,
-            next_heartbeat,
-            types: wishes.types.map(|types| types.into_iter().map(Into::into).collect()),
-            echo: wishes.echo,
+            next_heartbeat: opened_at.plus(heartbeat),
+            types: types.map(|types| types.into_iter().map(Into::into).collect()),
+            echo: opening.wishes.echo,
             mode: Mode::CatchingUp,
             position,
             taken: position,
             queue: VecDeque::new(),
             queued_bytes: 0,
             waker: None,
+            socket: None,
+            touched: false,
             generation: 0,
         };
-        Self { id, viewer, state: RefCell::new(state) }
+        Self { id, viewer: opening.viewer, opened_at, state: RefCell::new(state) }
     }
 
     /// Hands over a new event that was published on one of this connection's topics; tells whether it was queued.
+    /// Whoever calls must [`send`](Self::send) afterwards.
     ///
     /// A connection that catches up is left alone: it will read the event from the log.
     pub(super) fn offer(&self, event: &Event) -> Offer {
@@ -108,18 +119,29 @@ impl Connection {
             state.fall_behind();
             return Offer::FellBehind;
         }
-        state.push(Waiting::Durable(event.seq, frame.clone()));
-        Offer::Queued
+        state.enqueue(Waiting::Durable(event.seq, frame.clone()));
+        if std::mem::replace(&mut state.touched, true) { Offer::Queued } else { Offer::Touched }
+    }
+
+    /// Sends what was handed over: at once on a socket of the hub's own, else by waking the client's side.
+    pub(super) fn send(&self) {
+        let mut state = self.state.borrow_mut();
+        state.touched = false;
+        match state.socket.clone() {
+            Some(socket) if !socket.flush(&mut state) => {}
+            _ => state.wake(),
+        }
     }
 
     /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
+    /// Whoever calls must [`send`](Self::send) afterwards.
     pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
         let mut state = self.state.borrow_mut();
         if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
             return;
         }
         if state.has_room(frame) {
-            state.push(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
+            state.enqueue(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
             return;
         }
         let twin = state.queue.iter_mut().rev().find_map(|waiting| match waiting {
@@ -246,6 +268,9 @@ impl Connection {
 /// What became of an event that was handed to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
+    /// It waits, as the first since the last [`send`](Connection::send).
+    Touched,
+    /// It waits behind others that were not sent yet.
     Queued,
     NotWanted,
     FellBehind,
@@ -262,12 +287,15 @@ impl State {
     }
 
     fn push(&mut self, waiting: Waiting) {
-        if self.mode == Mode::Ended {
-            return;
-        }
-        self.queued_bytes += waiting.frame().size();
-        self.queue.push_back(waiting);
+        self.enqueue(waiting);
         self.wake();
+    }
+
+    fn enqueue(&mut self, waiting: Waiting) {
+        if self.mode != Mode::Ended {
+            self.queued_bytes += waiting.frame().size();
+            self.queue.push_back(waiting);
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Frame> {

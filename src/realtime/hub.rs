@@ -11,21 +11,23 @@ use uuid::Uuid;
 use super::{
     Command, Ephemeral, Lines, Realtime,
     connection::{Connection, Offer},
-    event::{Event, Frame, Key},
+    event::{Event, Key},
+    frame::Frame,
     history::{Page, Start},
     log::Log,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
-use crate::{
-    clock::Timestamp,
-    error::{Error, Result},
-};
+use crate::{clock::Timestamp, error::Result};
 
-/// How many connections get an event before other tasks of the worker have their turn: 1 to 3 ms of work.
+/// How many connections are sent to before other tasks of the worker have their turn: 1 to 3 ms of work.
 const SLICE: usize = 256;
-/// How many events one look at the log takes.
+/// How many events are handed over before other tasks of the worker have their turn: less than 1 ms of work.
+const HANDED: usize = 4_096;
+/// How many events one look at the log takes, so that what has gathered goes out in one write to each connection.
 const BATCH: usize = 256;
+/// How many bytes of events one look takes (or one event): what an empty queue has room for.
+const BATCH_BYTES: usize = 32 * 1024;
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How many topics one connection may listen to.
@@ -103,9 +105,7 @@ impl Hub {
         opening: Opening,
         ready: impl FnOnce(Uuid, u64) -> Frame,
     ) -> Result<ConnectionStream> {
-        if self.node.is_draining() {
-            return Err(Error::Draining);
-        }
+        self.node.admit()?;
         let head = self.head();
         let position = match opening.start {
             Start::After(place) => place,
@@ -115,13 +115,12 @@ impl Hub {
         };
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
-        let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
-        let Opening { viewer, subscriptions, wishes, expires_at, as_of, .. } = opening;
-        let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
-        let connection =
-            Rc::new(Connection::new((id, viewer), subscriptions, wishes, position, heartbeat, expires_at));
+        let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
+        let (gap, as_of) = (opening.start == Start::Gap, opening.as_of);
+        let keys: Vec<Key> = opening.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+        let connection = Rc::new(Connection::new(id, opening, position, now, heartbeat));
         connection.control(first);
-        if opening.start == Start::Gap {
+        if gap {
             self.skip_gap(&connection);
         }
         for key in keys {
@@ -129,7 +128,6 @@ impl Hub {
             self.show_board(&key, &connection);
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
-        metrics::gauge!("snippetbox_stream_connections").increment(1.0);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         self.make_up_for(as_of, &connection)?;
         Ok(stream)
@@ -174,10 +172,7 @@ impl Hub {
             self.unlisten(&key, connection);
         }
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
-            metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
-            if connection.backlog() > 0 {
-                metrics::counter!("snippetbox_streams_cut_with_backlog_total").increment(1);
-            }
+            self.node.dismiss(connection);
         }
     }
 
@@ -235,12 +230,15 @@ impl Hub {
             let Some(events) = self.node.log.recent(head, BATCH) else {
                 return self.skip_to_present();
             };
+            let events = &events[..burst(&events)];
             let Some(last) = events.last() else { return };
             // Set before the delivery: a connection that opens during it begins behind these events.
             self.state.borrow_mut().head = last.seq;
-            for event in &events {
-                self.deliver(event).await;
+            let mut touched = Vec::new();
+            for event in events {
+                self.hand_over(event, &mut touched).await;
             }
+            send(&touched).await;
         }
     }
 
@@ -258,20 +256,26 @@ impl Hub {
         }
     }
 
-    async fn deliver(&self, event: &Event) {
+    /// Queues an event for those who listen, and notes who has something to be sent.
+    async fn hand_over(&self, event: &Event, touched: &mut Vec<Rc<Connection>>) {
         let own = self.listeners(&event.topic);
         let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
         let mut queued = 0;
         for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
-            if index % SLICE == SLICE - 1 {
+            if index % HANDED == HANDED - 1 {
                 tokio::task::yield_now().await;
             }
             // Whoever listens to both has it from the first; the position tells.
             match connection.offer(event) {
-                Offer::Queued => queued += 1,
-                Offer::NotWanted => {}
-                Offer::FellBehind => self.tell_lagged(connection),
+                Offer::Touched => touched.push(Rc::clone(connection)),
+                Offer::Queued => {}
+                Offer::NotWanted => continue,
+                Offer::FellBehind => {
+                    self.tell_lagged(connection);
+                    continue;
+                }
             }
+            queued += 1;
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
         if let (Some(ending), Some(own)) = (&event.ending, own) {
@@ -289,16 +293,34 @@ impl Hub {
 
     async fn tell(&self, ephemeral: &Ephemeral) {
         let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
-        for slice in listeners.chunks(SLICE) {
-            for connection in slice {
-                connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
-            }
-            tokio::task::yield_now().await;
+        for connection in listeners.iter() {
+            connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
         }
+        send(&listeners).await;
     }
 
     /// A frame about the stream itself.
     pub(super) fn notice(&self, kind: &str, data: &serde_json::Value) -> Frame {
         Frame::notice(kind, self.node.clock.now(), data, None)
+    }
+}
+
+/// How many of the events go out together.
+fn burst(events: &[Arc<Event>]) -> usize {
+    let mut bytes = 0;
+    let fit = events.iter().take_while(|event| {
+        bytes += event.frame().size();
+        bytes <= BATCH_BYTES
+    });
+    fit.count().max(1).min(events.len())
+}
+
+/// Sends to each connection what was queued for it, in slices.
+async fn send(connections: &[Rc<Connection>]) {
+    for slice in connections.chunks(SLICE) {
+        for connection in slice {
+            connection.send();
+        }
+        tokio::task::yield_now().await;
     }
 }

@@ -5,6 +5,7 @@ mod board;
 mod connection;
 mod effect;
 mod event;
+mod frame;
 mod history;
 mod hub;
 mod log;
@@ -12,6 +13,7 @@ mod retention;
 mod rights;
 mod ring;
 mod sequencer;
+mod socket;
 mod stream;
 mod subscription;
 mod upkeep;
@@ -19,7 +21,7 @@ mod upkeep;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,14 +29,16 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use self::board::Board;
+use self::{board::Board, connection::Connection};
 pub use self::{
     effect::Effect,
-    event::{Envelope, Frame, Json, Key, visible},
+    event::{Json, Key, visible},
+    frame::{Envelope, Form, Frame},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
     sequencer::report_lag,
+    socket::take_over,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
@@ -57,6 +61,8 @@ pub struct Tuning {
     pub drain: Duration,
     /// How much of the log each node keeps in memory.
     pub ring_bytes: usize,
+    /// How many streams may be open at once.
+    pub max_streams: usize,
 }
 
 /// An event that is not kept: it reaches who is there.
@@ -90,6 +96,8 @@ pub struct Realtime {
     board: Board,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
+    /// How many streams are open; each hub counts its own.
+    open_streams: AtomicUsize,
 }
 
 /// A hub's end of the lines from its node.
@@ -119,6 +127,7 @@ impl Realtime {
             board: Board::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
+            open_streams: AtomicUsize::new(0),
         }))
     }
 
@@ -186,6 +195,33 @@ impl Realtime {
             }
         }
         futures_util::future::join_all(drained).await;
+    }
+
+    /// Counts one more stream.
+    fn admit(&self) -> Result<()> {
+        if self.is_draining() {
+            return Err(Error::Draining);
+        }
+        if self.open_streams.fetch_add(1, Ordering::SeqCst) >= self.tuning.max_streams {
+            self.open_streams.fetch_sub(1, Ordering::SeqCst);
+            return Err(Error::Overloaded);
+        }
+        metrics::gauge!("snippetbox_stream_connections").increment(1.0);
+        Ok(())
+    }
+
+    /// Counts one stream less, and tells how long it was open.
+    fn dismiss(&self, connection: &Connection) {
+        self.open_streams.fetch_sub(1, Ordering::SeqCst);
+        metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
+        if connection.backlog() > 0 {
+            metrics::counter!("snippetbox_streams_cut_with_backlog_total").increment(1);
+        }
+        let span = self.clock.now().unix_millis() - connection.opened_at.unix_millis();
+        let duration = Duration::from_millis(u64::try_from(span).unwrap_or(0));
+        metrics::histogram!("snippetbox_stream_seconds").record(duration.as_secs_f64());
+        let (connection, duration_ms) = (connection.id, duration.as_millis());
+        tracing::info!(target: "snippetbox::access", %connection, duration_ms, "the stream ended");
     }
 
     fn attach(&self) -> Lines {

@@ -10,7 +10,8 @@ use futures_util::{Stream, future::LocalBoxFuture};
 
 use super::{
     connection::{Connection, Mode},
-    event::{Frame, Key},
+    event::Key,
+    frame::Frame,
     history::Page,
     hub::Hub,
 };
@@ -24,7 +25,7 @@ type Reading = LocalBoxFuture<'static, Result<Option<Page>>>;
 /// The frames of one connection, in their order. Dropping it closes the connection.
 pub struct ConnectionStream {
     hub: Rc<Hub>,
-    connection: Rc<Connection>,
+    pub(super) connection: Rc<Connection>,
     reading: Option<(u64, Reading)>,
 }
 
@@ -113,16 +114,25 @@ impl Stream for ConnectionStream {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let queued = self.poll_queued(cx);
+        queued.map(|queued| self.connection.state.borrow_mut().pop().filter(|_| queued))
+    }
+}
+
+impl ConnectionStream {
+    /// Waits until there is something in the queue; false when there never will be.
+    pub(super) fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             {
                 let mut state = self.connection.state.borrow_mut();
-                if let Some(frame) = state.pop() {
-                    return Poll::Ready(Some(frame));
+                if !state.queue.is_empty() {
+                    state.waker = Some(cx.waker().clone());
+                    return Poll::Ready(true);
                 }
                 // Kept in every mode: a frame about the stream itself may come while a page is being read.
                 state.waker = Some(cx.waker().clone());
                 match state.mode {
-                    Mode::Ended => return Poll::Ready(None),
+                    Mode::Ended => return Poll::Ready(false),
                     Mode::Live => return Poll::Pending,
                     Mode::CatchingUp => {}
                 }

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::{
     connection::Connection,
-    event::{Frame, Key},
+    event::Key,
+    frame::Frame,
     hub::{Hub, MAX_TOPICS, TopicChange},
     subscription::Subscription,
 };
@@ -26,6 +27,10 @@ fn precise(bytes: usize) -> f64 {
 
 /// In how many steps the streams are ended at shutdown.
 const DRAIN_STEPS: u32 = 20;
+/// How often, and after which time each, one looks whether all streams have taken their last frames.
+const LAST_LOOKS: u32 = 50;
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
 impl Hub {
     /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
     pub(super) fn change(&self, change: TopicChange) -> Option<Result<Vec<String>>> {
@@ -64,6 +69,7 @@ impl Hub {
         for key in &added {
             self.show_board(key, &connection);
         }
+        connection.send();
         Some(Ok(topics))
     }
 
@@ -129,6 +135,12 @@ impl Hub {
                 connection.end(Frame::notice("closing", self.node.clock.now(), &data, Some(retry)));
             }
             tokio::time::sleep(self.node.tuning.drain / DRAIN_STEPS).await;
+        }
+        for _ in 0..LAST_LOOKS {
+            if self.state.borrow().connections.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LAST_LOOK).await;
         }
         let _ = done.send(());
     }

@@ -18,9 +18,9 @@ use crate::{
         caller::StreamCaller,
         extract::{Body, Query},
         problem::Problem,
-        sse::{self, Form},
+        sse,
     },
-    realtime::{Hub, MAX_TOPICS, Since, Wishes},
+    realtime::{Form, Hub, MAX_TOPICS, Since, Wishes},
     snippets,
     streams::{self, schema::StreamFrame},
 };
@@ -187,7 +187,8 @@ async fn respond(
     let head_only = req.extensions().contains::<IsHead>();
     if let Some(form) = form(req) {
         let stream = streams::open(app, &hub, &caller, wanted).await?;
-        return Ok(sse::respond(stream, form, head_only));
+        let how = (head_only, app.settings.stream_handover);
+        return Ok(sse::respond(req, stream, form, how));
     }
     let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
     let page = streams::history(app, &hub, &caller, wanted, wait).await?;

@@ -19,7 +19,12 @@ on_both_databases![an_expulsion_between_the_check_and_the_opening_closes_the_top
 async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &TestApp) {
     let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), Clock::system());
     let ids = Arc::new(Ids::new(clock.clone()));
-    let tuning = Tuning { heartbeat: Duration::from_secs(15), drain: Duration::ZERO, ring_bytes: 1 << 20 };
+    let tuning = Tuning {
+        heartbeat: Duration::from_secs(15),
+        drain: Duration::ZERO,
+        ring_bytes: 1 << 20,
+        max_streams: 10,
+    };
     let node = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), Arc::clone(&ids), tuning);
     let node = node.await.expect("a node");
     let following = tokio::task::spawn_local({

@@ -55,7 +55,8 @@ async fn every_committed_event_has_one_place_in_one_order(app: &TestApp) {
     let clock = Clock::system();
     let db = Db::open(&app.database_url(), 24).await.expect("the database");
     let ids = Arc::new(Ids::new(clock.clone()));
-    let tuning = Tuning { heartbeat: Duration::from_secs(15), drain: Duration::ZERO, ring_bytes: 1 };
+    let tuning =
+        Tuning { heartbeat: Duration::from_secs(15), drain: Duration::ZERO, ring_bytes: 1, max_streams: 10 };
     let node =
         Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning).await.expect("a node");
     let following = tokio::spawn({
