@@ -1,6 +1,8 @@
 //! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
 
 mod crash;
+mod fallback;
+mod handover;
 mod races;
 mod resume;
 mod rights;

@@ -33,7 +33,7 @@ async fn stall(address: &str) -> tokio::net::TcpStream {
     stream
 }
 
-async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
+pub(super) async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
     let ann = app.user("ann").await;
     app.stop().await;
     let process = Process::start_with(&app.database_url(), &["--stall-timeout", "2s"]);

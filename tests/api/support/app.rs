@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use reqwest::Client;
-use reqwest::redirect::Policy;
 use serde_json::json;
 use snippetbox::app::Server;
 use snippetbox::clock::Clock;
@@ -14,7 +13,7 @@ use snippetbox::config::Settings;
 use sqlx::Connection as _;
 use tokio::sync::OnceCell;
 
-use super::persona::{Credential, PASSWORD, Persona};
+use super::persona::{Credential, PASSWORD, Persona, new_client};
 use super::storage::{Database, Storage};
 use super::within;
 
@@ -38,7 +37,7 @@ impl TestApp {
         let start = DateTime::parse_from_rfc3339("2026-01-01T12:00:00Z").expect("a moment");
         let clock = Clock::manual(start.to_utc());
         let server = start_server(&storage, "127.0.0.1:0", settings, &clock).await;
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
+        let client = new_client();
         Self {
             clock,
             database,

@@ -1,5 +1,6 @@
 //! The real program as a process of its own, for what can only be seen from outside: signals, exit codes, crashes.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,11 +25,22 @@ impl Process {
 
     /// The same with more settings.
     pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
-        let quiet =
-            ["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"];
-        let mut child = program(&quiet)
+        let mut command = program(&["--log", "error"]);
+        command.args(settings);
+        Self::spawn(command, database_url)
+    }
+
+    /// The same with everything that is usually logged, into a file.
+    pub fn start_logging(database_url: &str, log: File) -> Self {
+        let mut command = program(&[]);
+        command.stderr(log);
+        Self::spawn(command, database_url)
+    }
+
+    fn spawn(mut command: Command, database_url: &str) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"])
             .args(["--database-url", database_url])
-            .args(settings)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
