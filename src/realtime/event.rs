@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::subscription::Viewer;
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -49,6 +50,16 @@ pub(super) enum EffectName {
 }
 
 impl Effect {
+    /// Whether somebody who has the topic keeps it.
+    pub(super) fn keeps(&self, viewer: Viewer, audience: Option<Uuid>) -> bool {
+        match self {
+            Self::Withdraw => viewer.may_see(audience),
+            Self::End => false,
+            Self::Expel(user) => viewer.user != Some(*user),
+            Self::Restrict(users) => viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user)),
+        }
+    }
+
     /// The effect as it is stored: its name, and the users whom it concerns.
     pub(super) fn stored(&self) -> (EffectName, Option<sqlx::types::Json<Vec<Uuid>>>) {
         match self {

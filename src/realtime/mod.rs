@@ -3,6 +3,7 @@
 
 mod board;
 mod connection;
+mod effects;
 mod event;
 mod history;
 mod hub;
@@ -12,6 +13,7 @@ mod ring;
 mod sequencer;
 mod stream;
 mod subscription;
+mod typing;
 mod upkeep;
 
 use std::{
@@ -33,6 +35,7 @@ pub use self::{
     log::{Log, NewEvent, append},
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
+    typing::Typing,
 };
 use crate::{
     clock::Clock,
@@ -79,6 +82,8 @@ enum Command {
 pub struct Realtime {
     /// The log.
     pub log: Log,
+    /// Who is typing.
+    pub typing: Typing,
     db: Db,
     clock: Clock,
     ids: Arc<Ids>,
@@ -108,6 +113,7 @@ impl Realtime {
     ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             log: Log::open(db.clone(), epoch, tuning.ring_bytes).await?,
+            typing: Typing::new(clock.clone()),
             db,
             clock,
             ids,
@@ -118,9 +124,9 @@ impl Realtime {
         }))
     }
 
-    /// Follows the log (and, on PostgreSQL, numbers it) for as long as the server runs.
+    /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log)).await;
+        tokio::join!(self.log.follow(), sequencer::run(&self.db, &self.log), self.typing.run(self));
     }
 
     /// The seconds between two heartbeats.
