@@ -238,10 +238,16 @@ impl Hub {
 
     /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
     fn skip_to_present(&self) {
-        let mut state = self.state.borrow_mut();
-        state.head = self.node.log.head();
-        for connection in state.connections.values() {
+        let delivered = self.head();
+        self.state.borrow_mut().head = self.node.log.head();
+        self.node.end_rights();
+        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
+        for connection in &connections {
             connection.catch_up();
+            // The events can be read later, but rights that ended must end now.
+            if self.make_up_for(delivered, connection).is_err() {
+                connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
+            }
         }
     }
 
@@ -261,10 +267,10 @@ impl Hub {
             }
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let Some(effect) = &event.effect {
-            self.node.typing.take_effect(effect, event);
+        if let Some(ending) = &event.ending {
+            self.node.end_rights();
             for connection in own.iter().flat_map(|own| own.iter()) {
-                self.take_effect(effect, event, connection);
+                self.take_effect(ending, connection);
             }
         }
     }

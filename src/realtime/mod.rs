@@ -3,12 +3,13 @@
 
 mod board;
 mod connection;
-mod effects;
+mod effect;
 mod event;
 mod history;
 mod hub;
 mod log;
 mod retention;
+mod rights;
 mod ring;
 mod sequencer;
 mod stream;
@@ -29,7 +30,8 @@ use uuid::Uuid;
 
 use self::board::Board;
 pub use self::{
-    event::{Effect, Envelope, Frame, Json, Key, visible},
+    effect::Effect,
+    event::{Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
@@ -84,6 +86,8 @@ pub struct Realtime {
     pub log: Log,
     /// Who is typing.
     pub typing: Typing,
+    /// The place in the log up to which the ends of rights are known here.
+    rights_through: Mutex<u64>,
     db: Db,
     clock: Clock,
     ids: Arc<Ids>,
@@ -111,9 +115,11 @@ impl Realtime {
         ids: Arc<Ids>,
         tuning: Tuning,
     ) -> Result<Arc<Self>> {
+        let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
         Ok(Arc::new(Self {
-            log: Log::open(db.clone(), epoch, tuning.ring_bytes).await?,
             typing: Typing::new(clock.clone()),
+            rights_through: Mutex::new(log.head()),
+            log,
             db,
             clock,
             ids,

@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::{
     Ephemeral, Realtime,
-    event::{Effect, Envelope, Event, Frame, Json, Key, visible},
+    effect::Ending,
+    event::{Envelope, Frame, Json, Key, visible},
     subscription::Viewer,
 };
 use crate::{
@@ -93,11 +94,14 @@ impl Typing {
     }
 
     /// Ends the entries of users who have lost the topic.
-    pub(super) fn take_effect(&self, effect: &Effect, event: &Event) {
-        let keeps = |writer: &Writer| {
-            effect.keeps(Viewer { user: Some(writer.user), sees_all: false }, event.audience)
-        };
-        self.lock().keep_in(&event.topic, keeps);
+    pub(super) fn take_effect(&self, ending: &Ending) {
+        let keeps = |writer: &Writer| ending.keeps(Viewer { user: Some(writer.user), sees_all: false });
+        self.lock().keep_in(&ending.topic, keeps);
+    }
+
+    /// Ends all entries.
+    pub(super) fn forget_all(&self) {
+        self.lock().keep(|_| false);
     }
 
     /// Tells what has changed, round by round, for as long as the server runs.
