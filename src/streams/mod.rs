@@ -19,8 +19,8 @@ use crate::{
     custom_topics,
     error::{Error, Result},
     realtime::{
-        ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
-        visible,
+        ConnectionStream, Frame, Hub, Key, Opening, Presence, Since, Start, Subscription, TopicChange,
+        Viewer, Wishes, visible,
     },
     snippets::{self, SnippetId},
 };
@@ -55,6 +55,14 @@ impl Topic {
         }
     }
 
+    /// Whether those who listen are known to each other here.
+    fn gathers(&self) -> bool {
+        match self {
+            Self::Snippet(_) => true,
+            Self::Snippets | Self::Custom(_) => false,
+        }
+    }
+
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
     fn key(&self, _caller: &Caller) -> Key {
         match self {
@@ -83,7 +91,7 @@ pub struct Wanted<'a> {
 
 /// Topics that may be listened to, and those that may not.
 struct Sorted {
-    granted: Vec<Key>,
+    granted: Vec<Subscription>,
     denied: Vec<Denied>,
     first_refusal: Option<Error>,
 }
@@ -92,12 +100,12 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
     let mut sorted = Sorted { granted: Vec::new(), denied: Vec::new(), first_refusal: None };
     for topic in topics {
         let key = topic.key(caller);
-        if sorted.granted.contains(&key) {
+        if sorted.granted.iter().any(|granted| granted.key == key) {
             continue;
         }
         let code = match require_topic(app, caller, topic).await {
             Ok(()) => {
-                sorted.granted.push(key);
+                sorted.granted.push(Subscription { key, guard: false, gathers: topic.gathers() });
                 continue;
             }
             Err(error @ Error::Unauthenticated(_)) => refuse(&mut sorted, error, "unauthenticated"),
@@ -110,6 +118,13 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
         sorted.denied.push(Denied { topic: visible(&key).to_owned(), code });
     }
     Ok(sorted)
+}
+
+/// The key of a topic on which users are known to each other, for somebody who may listen to it.
+pub async fn gathering(app: &App, caller: &Caller, name: &str) -> Result<Key> {
+    let topic = Topic::parse(name).filter(Topic::gathers).ok_or(Error::NotFound("topic with presence"))?;
+    require_topic(app, caller, &topic).await?;
+    Ok(topic.key(caller))
 }
 
 fn refuse(sorted: &mut Sorted, error: Error, code: &'static str) -> &'static str {
@@ -132,11 +147,11 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
 }
 
 fn guards(caller: &Caller) -> impl Iterator<Item = Subscription> {
-    credentials::guards(caller).into_iter().map(|key| Subscription { key: key.into(), guard: true })
-}
-
-fn shown(keys: Vec<Key>) -> impl Iterator<Item = Subscription> {
-    keys.into_iter().map(|key| Subscription { key, guard: false })
+    credentials::guards(caller).into_iter().map(|key| Subscription {
+        key: key.into(),
+        guard: true,
+        gathers: false,
+    })
 }
 
 /// Opens a stream. Its first frame is `ready`; from then on it misses nothing.
@@ -156,6 +171,10 @@ async fn begin(
         return Err(sorted.first_refusal.unwrap_or(Error::NotFound("topic")));
     }
     let viewer = Viewer { user: caller.user().map(|user| user.0), sees_all: caller.is_admin() };
+    let mut wishes = wanted.wishes;
+    if wishes.presence == Presence::Track && viewer.user.is_none() {
+        wishes.presence = Presence::Observe;
+    }
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;
     let verdict = match start {
@@ -163,17 +182,19 @@ async fn begin(
         Start::After(_) => "resumed",
         Start::Gap => "gap",
     };
+    let keys: Vec<Key> = sorted.granted.iter().map(|granted| Key::clone(&granted.key)).collect();
     let replayed = match start {
-        Start::After(place) => log.count(&sorted.granted, viewer, &wanted.wishes, place).await?,
+        Start::After(place) => log.count(&keys, viewer, &wishes, place).await?,
         Start::Fresh(_) | Start::Gap => 0,
     };
-    let topics: Vec<String> = sorted.granted.iter().map(|key| visible(key).to_owned()).collect();
+    let topics: Vec<String> = keys.iter().map(|key| visible(key).to_owned()).collect();
     let (now, heartbeat) = (app.clock.now(), app.realtime.heartbeat());
     let denied = sorted.denied;
     let opening = Opening {
         viewer,
-        subscriptions: shown(sorted.granted).chain(guards(caller)).collect(),
-        wishes: wanted.wishes,
+        subscriptions: sorted.granted.into_iter().chain(guards(caller)).collect(),
+        wishes,
+        profile: caller.actor()?,
         start,
         as_of: caller.as_of,
         expires_at: caller.identity.as_ref().and_then(|who| who.expires_at),
@@ -252,7 +273,8 @@ pub async fn change(app: &App, caller: &Caller, wish: Wish) -> Result<Topics> {
         connection: wish.connection,
         user: caller.user().map(|user| user.0),
         as_of: caller.as_of,
-        add: shown(sorted.granted).collect(),
+        add: sorted.granted,
+        profile: caller.actor()?,
         remove: wish.remove.iter().map(|topic| topic.key(caller)).collect(),
         renew: renew.map(|who| (guards(caller).collect(), who.expires_at)),
     };
