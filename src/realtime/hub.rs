@@ -9,12 +9,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Ephemeral, Lines, Realtime,
+    Command, Lines, Realtime,
     connection::{Connection, Offer},
-    event::{Event, Key},
+    event::{Event, Json, Key},
     frame::Frame,
     history::{Page, Start},
     log::Log,
+    queue::Waiting,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
@@ -42,7 +43,7 @@ pub struct Hub {
 }
 
 pub(super) struct State {
-    head: u64,
+    pub(super) head: u64,
     /// The backlog of all connections, as the figures last said it.
     pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
@@ -58,6 +59,8 @@ pub struct Opening {
     pub subscriptions: Vec<Subscription>,
     /// What it wants to hear.
     pub wishes: Wishes,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// Where it begins.
     pub start: Start,
     /// The place in the log before the viewer's rights were looked at.
@@ -77,10 +80,23 @@ pub struct TopicChange {
     pub as_of: u64,
     /// What it will listen to as well.
     pub add: Vec<Subscription>,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// What it will no longer listen to.
     pub remove: Vec<Key>,
-    /// New guards and a new end, when the request came with fresh credentials.
-    pub renew: Option<(Vec<Subscription>, Option<Timestamp>)>,
+    /// The fresh credentials with which the request came, if they are good for the stream.
+    pub renew: Option<Renewal>,
+}
+
+/// Credentials that take the place of those with which a stream was opened.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// What they let their user see.
+    pub viewer: Viewer,
+    /// What they stand on.
+    pub guards: Vec<Subscription>,
+    /// When they end.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Hub {
@@ -116,7 +132,7 @@ impl Hub {
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
-        let (gap, as_of) = (opening.start == Start::Gap, opening.as_of);
+        let (gap, as_of, profile) = (opening.start == Start::Gap, opening.as_of, opening.profile.clone());
         let keys: Vec<Key> = opening.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         let connection = Rc::new(Connection::new(id, opening, position, now, heartbeat));
         connection.control(first);
@@ -126,6 +142,7 @@ impl Hub {
         for key in keys {
             self.listen(Key::clone(&key), &connection);
             self.show_board(&key, &connection);
+            self.attend(&key, &connection, profile.as_ref());
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
@@ -138,6 +155,11 @@ impl Hub {
         for (kind, frame) in self.node.board.of(key) {
             connection.tell(key, &kind, None, &frame);
         }
+    }
+
+    /// The connections of this moment.
+    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.state.borrow().connections.values().cloned().collect()
     }
 
     /// The place up to which this hub has delivered.
@@ -166,6 +188,7 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Rc<Connection>) {
+        self.lose(connection);
         let keys: Vec<Key> =
             connection.state.borrow().subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         for key in keys {
@@ -193,7 +216,7 @@ impl Hub {
         }
     }
 
-    fn listeners(&self, key: &Key) -> Option<Listeners> {
+    pub(super) fn listeners(&self, key: &Key) -> Option<Listeners> {
         self.state.borrow().topics.get(key).map(Rc::clone)
     }
 
@@ -205,6 +228,7 @@ impl Hub {
                 () = lines.events.notified() => self.deliver_new().await,
                 command = lines.commands.recv() => match command {
                     Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
+                    Some(Command::Announce(announcement)) => self.announce(&announcement).await,
                     Some(Command::Change(change, answer)) => {
                         if let Some(result) = self.change(change) {
                             drop(answer.try_send(result));
@@ -238,26 +262,12 @@ impl Hub {
             for event in events {
                 self.hand_over(event, &mut touched).await;
             }
-            send(&touched).await;
-        }
-    }
-
-    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
-    fn skip_to_present(&self) {
-        let delivered = self.head();
-        self.state.borrow_mut().head = self.node.log.head();
-        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
-        for connection in &connections {
-            connection.catch_up();
-            // The events can be read later, but rights that ended must end now.
-            if self.make_up_for(delivered, connection).is_err() {
-                connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
-            }
+            self.send(&touched).await;
         }
     }
 
     /// Queues an event for those who listen, and notes who has something to be sent.
-    async fn hand_over(&self, event: &Event, touched: &mut Vec<Rc<Connection>>) {
+    async fn hand_over(&self, event: &Arc<Event>, touched: &mut Vec<Rc<Connection>>) {
         let own = self.listeners(&event.topic);
         let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
         let mut queued = 0;
@@ -278,25 +288,50 @@ impl Hub {
             queued += 1;
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let (Some(ending), Some(own)) = (&event.ending, own) {
-            for connection in own.iter() {
-                self.take_effect(ending, connection);
-            }
+        if let Some(ending) = &event.ending {
+            self.end_rights(ending, own.as_deref().map_or(&[], Vec::as_slice));
         }
     }
 
     fn tell_lagged(&self, connection: &Connection) {
         metrics::counter!("snippetbox_lagged_total").increment(1);
-        let cursor = self.node.log.id(connection.taken());
+        let cursor = self.node.log.id(connection.state.borrow().position);
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
     }
 
-    async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
-        for connection in listeners.iter() {
-            connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
+    /// Sends to each connection what was queued for it, in slices.
+    pub(super) async fn send(&self, connections: &[Rc<Connection>]) {
+        for slice in connections.chunks(SLICE) {
+            for connection in slice {
+                self.send_to(connection);
+            }
+            tokio::task::yield_now().await;
         }
-        send(&listeners).await;
+    }
+
+    /// Sends what was queued: at once on a socket of the hub's own, else by waking the client's side.
+    pub(super) fn send_to(&self, connection: &Connection) {
+        connection.state.borrow_mut().touched = false;
+        let socket = connection.state.borrow().socket.clone();
+        if socket.is_none_or(|socket| socket.flush(self, connection)) {
+            connection.state.borrow_mut().wake();
+        }
+    }
+
+    /// Takes the next frame out of a queue, with what it came from and how much of the queue it took.
+    pub(super) fn next(&self, connection: &Connection) -> Option<(Waiting, usize, Frame)> {
+        loop {
+            let (waiting, size) = connection.state.borrow_mut().queue.pop()?;
+            let frame = match &waiting {
+                Waiting::Durable(event) => Some(event.frame().clone()),
+                Waiting::Fed(event) => event.feed_frame().cloned(),
+                Waiting::Ephemeral(_, _, frame) | Waiting::Control(frame) => Some(frame.clone()),
+                Waiting::Roster(key) => self.roster_for(connection, key),
+            };
+            if let Some(frame) = frame {
+                return Some((waiting, size, frame));
+            }
+        }
     }
 
     /// A frame about the stream itself.
@@ -313,14 +348,4 @@ fn burst(events: &[Arc<Event>]) -> usize {
         bytes <= BATCH_BYTES
     });
     fit.count().max(1).min(events.len())
-}
-
-/// Sends to each connection what was queued for it, in slices.
-async fn send(connections: &[Rc<Connection>]) {
-    for slice in connections.chunks(SLICE) {
-        for connection in slice {
-            connection.send();
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -6,6 +6,7 @@ mod idempotency;
 mod me;
 mod openapi;
 mod operations;
+mod presence;
 mod process;
 mod sessions;
 mod snippets;
