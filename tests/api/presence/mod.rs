@@ -2,6 +2,7 @@
 
 mod devices;
 mod leases;
+mod node;
 mod phoenix;
 mod rights;
 mod shape;
