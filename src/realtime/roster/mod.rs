@@ -5,6 +5,8 @@
 //! watcher hears something twice: an entry's versions have names of their own that never come again.
 
 mod gathering;
+#[cfg(test)]
+mod model;
 mod table;
 mod telling;
 
@@ -255,7 +257,10 @@ impl Roster {
         }
     }
 
+    /// The table as it is now: whatever has ended by time is not in it.
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.expire(self.clock.now());
+        table
     }
 }

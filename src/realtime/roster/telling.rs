@@ -85,9 +85,7 @@ impl Roster {
 
     /// Closes a window: everything that has changed in it, and the numbers too if it is time for them.
     pub(super) fn window(&self, counts: bool) -> Vec<Announcement> {
-        let now = self.clock.now();
         let mut table = self.lock();
-        table.expire(now);
         let mut announcements = Vec::new();
         for key in std::mem::take(&mut table.dirty) {
             if let Err(error) = self.close(&mut table, &key, counts, &mut announcements) {
@@ -127,7 +125,7 @@ impl Roster {
     }
 
     /// Somebody has missed something of a topic: with the next window, all its watchers get the whole.
-    fn tell_whole(&self, key: &Key) {
+    pub(super) fn tell_whole(&self, key: &Key) {
         let mut table = self.lock();
         let gathering = table.topics.entry(Key::clone(key)).or_default();
         (gathering.whole, gathering.counted) = (true, None);

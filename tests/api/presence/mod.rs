@@ -2,18 +2,29 @@
 
 mod devices;
 mod leases;
+mod node;
+mod phoenix;
 mod rights;
 mod shape;
 
 use serde_json::{Value, json};
 
-use crate::support::{Call, EventStream, Persona};
+use crate::support::{Call, EventStream, Persona, eventually};
 use reqwest::Method;
 
 /// A snippet, as the name of its topic.
 async fn topic_of(owner: &Persona, visibility: &str) -> String {
     let path = owner.has_snippet_that_is(visibility).await;
-    format!("snippets:{}", path.trim_start_matches("/v1/snippets/"))
+    let topic = format!("snippets:{}", path.trim_start_matches("/v1/snippets/"));
+    // On PostgreSQL an event has its place some milliseconds after it was acknowledged: it must not come among those
+    // of presence.
+    eventually("the snippet is in the log", async || {
+        let history = format!("/v1/events?topics={topic}&since=earliest");
+        let page = owner.get(&history).header("Accept", "application/json").await.expect(200).json();
+        (page["data"] != json!([])).then_some(())
+    })
+    .await;
+    topic
 }
 
 fn hold(person: &Persona, topic: &str, body: &Value) -> Call {

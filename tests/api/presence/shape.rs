@@ -105,14 +105,13 @@ async fn counters_hear_numbers_alone(app: &TestApp) {
 
 async fn off_hears_nothing_and_is_not_seen(app: &TestApp) {
     let ann = app.user("ann").await;
-    let snippet = ann.has_snippet(json!({})).await;
-    let topic = format!("snippets:{}", snippet["id"].as_str().expect("an id"));
+    let topic = topic_of(&ann, "public").await;
     let mut stream = ann.subscribe(&format!("topics={topic}&presence=off")).await;
     let (_other, state) = watch(app.admin().await, &topic, "").await;
     assert_eq!(Known::of(&state).users(), [&app.admin().await.id]);
     let (mut watcher, _) = watch(&ann, &topic, "").await;
     watcher.until("presence_diff").await;
-    ann.patch(&crate::support::path_of(&snippet), &json!({ "title": "New" })).await.expect(200);
+    ann.patch(&topic.replace("snippets:", "/v1/snippets/"), &json!({ "title": "New" })).await.expect(200);
     assert_eq!(stream.next().await.kind, "snippet_updated");
 }
 
