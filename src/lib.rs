@@ -9,8 +9,8 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`] are the features. Each has
-//!   `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
+//! - [`accounts`], [`credentials`], [`snippets`], [`notifications`], [`streams`], [`custom_topics`] are the
+//!   features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
 //! - [`clock`], [`id`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
@@ -33,6 +33,7 @@ pub mod http;
 pub mod id;
 pub mod jobs;
 pub mod limits;
+pub mod notifications;
 pub mod realtime;
 pub mod seal;
 pub mod snippets;

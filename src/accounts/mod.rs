@@ -156,6 +156,13 @@ pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
     store::find_profile(conn.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
 
+/// Those of the users who exist, by their ids. None of them can be deleted until the transaction ends.
+///
+/// Whoever needs rooms and users holds the users first.
+pub async fn hold(tx: &mut WriteTx, ids: &[UserId]) -> Result<Vec<User>> {
+    if ids.is_empty() { Ok(Vec::new()) } else { store::hold(tx.conn(), ids).await }
+}
+
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
 pub async fn authenticate(app: &App, email: String, password: &str) -> Result<UserId> {
     let mut conn = app.db.read().await?;
@@ -195,6 +202,7 @@ pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: Accoun
 /// Deletes the caller's account with everything that is theirs, and ends their streams.
 pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let id = caller.require_user()?.id;
+    store::lock(tx.conn(), id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
     store::delete(tx.conn(), id).await?;
     let event = NewEvent {

@@ -17,7 +17,7 @@ use crate::{
 const DATA_LIMIT: usize = 64 << 10;
 
 /// The names of the server's own events. A client that listens to one of them must be able to rely on who sent it.
-const RESERVED: [&str; 27] = [
+const RESERVED: [&str; 28] = [
     "snippet_created",
     "snippet_updated",
     "snippet_deleted",
@@ -29,6 +29,7 @@ const RESERVED: [&str; 27] = [
     "presence_diff",
     "notification_created",
     "notification_read",
+    "notification_deleted",
     "metrics",
     "activity",
     "export_progress",

@@ -32,6 +32,7 @@ use crate::{
     app::App,
     credentials, custom_topics,
     error::{Error, Result},
+    notifications,
     realtime::Hub,
     snippets, streams,
 };
@@ -40,6 +41,7 @@ use crate::{
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
         .configure(snippets::routes::configure)
+        .configure(notifications::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

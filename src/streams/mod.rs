@@ -18,6 +18,7 @@ use crate::{
     credentials::{self, Caller, Kind, Scope},
     custom_topics,
     error::{Error, Result},
+    notifications,
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
         visible,
@@ -37,6 +38,8 @@ pub enum Topic {
     Snippets,
     /// One snippet.
     Snippet(SnippetId),
+    /// The caller's notifications.
+    Notifications,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -48,6 +51,9 @@ impl Topic {
         if name == snippets::FEED {
             return Some(Self::Snippets);
         }
+        if name == notifications::TOPIC {
+            return Some(Self::Notifications);
+        }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
             ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
@@ -56,10 +62,14 @@ impl Topic {
     }
 
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
-    fn key(&self, _caller: &Caller) -> Key {
+    fn key(&self, caller: &Caller) -> Key {
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
+            // Nobody's are refused to those who are not signed in, and only need a name for that.
+            Self::Notifications => {
+                caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
+            }
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }
@@ -127,7 +137,7 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
     match topic {
         Topic::Snippets => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
-        Topic::Custom(_) => caller.require(Scope::Read).map(drop),
+        Topic::Notifications | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     http::{
         IsHead,
         caller::StreamCaller,
-        extract::{Body, Query},
+        extract::{Body, Flag, Query},
         problem::Problem,
         sse::{self, Form},
     },
@@ -44,13 +44,6 @@ struct Follow {
     /// Read by the caller; named here because every parameter must be known.
     #[expect(dead_code, reason = "who asks is found out before the query is read")]
     access_token: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Flag {
-    True,
-    False,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]

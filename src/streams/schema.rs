@@ -7,6 +7,7 @@ use super::Denied;
 use crate::{
     accounts::Profile,
     clock::Timestamp,
+    notifications::{CountedNotification, NotificationRemoved, NotificationsRead},
     snippets::{Snippet, SnippetId},
 };
 
@@ -43,6 +44,9 @@ pub enum ServerEvent {
     SnippetCreated(EnvelopeOf<Snippet>),
     SnippetUpdated(EnvelopeOf<Snippet>),
     SnippetDeleted(EnvelopeOf<Deleted>),
+    NotificationCreated(EnvelopeOf<CountedNotification>),
+    NotificationRead(EnvelopeOf<NotificationsRead>),
+    NotificationDeleted(EnvelopeOf<NotificationRemoved>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),
