@@ -4,6 +4,7 @@ mod conventions;
 mod custom_topics;
 mod idempotency;
 mod me;
+mod notifications;
 mod openapi;
 mod operations;
 mod sessions;
