@@ -9,11 +9,11 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`notifications`], [`streams`], [`custom_topics`] are the
+//! - [`accounts`], [`credentials`], [`snippets`], [`chat`], [`notifications`], [`streams`], [`custom_topics`] are the
 //!   features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
-//! - [`clock`], [`id`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
+//! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
 //!
@@ -23,6 +23,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod chat;
 pub mod clock;
 pub mod config;
 pub mod credentials;
@@ -34,6 +35,7 @@ pub mod id;
 pub mod jobs;
 pub mod limits;
 pub mod notifications;
+pub mod patch;
 pub mod realtime;
 pub mod seal;
 pub mod snippets;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 pub use self::passwords::{Password, Passwords};
 use crate::{
     app::App,
+    chat,
     clock::Timestamp,
     credentials::{self, Caller},
     db::{Text, WriteTx},
@@ -74,6 +75,12 @@ impl TryFrom<String> for Name {
 impl From<Text> for Name {
     fn from(stored: Text) -> Self {
         Self(stored)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.0)
     }
 }
 
@@ -204,6 +211,7 @@ pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> 
     let id = caller.require_user()?.id;
     store::lock(tx.conn(), id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
+    chat::forget(app, tx, caller).await?;
     store::delete(tx.conn(), id).await?;
     let event = NewEvent {
         kind: "account_deleted",

@@ -187,7 +187,7 @@ async fn lock(tx: &mut WriteTx, caller: &Caller, id: NotificationId) -> Result<(
 }
 
 /// Tells the devices of a user, and nobody else.
-async fn tell(
+pub async fn tell(
     app: &App,
     tx: &mut WriteTx,
     by: Option<&Caller>,

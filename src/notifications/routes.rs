@@ -1,7 +1,7 @@
 //! `/v1/notifications`, `/v1/users/{id}/notifications`.
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -17,6 +17,7 @@ use crate::{
         page::{self, Limit},
         problem::Problem,
     },
+    patch,
 };
 
 /// Adds these routes.
@@ -89,15 +90,9 @@ async fn list_notifications(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct MarkNotification {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = bool, required = false)]
     read: Option<bool>,
-}
-
-/// Reads a field that may be left out but not be null: in a merge patch null removes, and a notification is
-/// either read or not.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    bool::deserialize(deserializer).map(Some)
 }
 
 /// Marks a notification as read or unread, on all devices.

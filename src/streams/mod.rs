@@ -4,6 +4,7 @@
 
 pub mod routes;
 pub mod schema;
+pub mod sugar;
 
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
+    chat::{self, RoomId},
     credentials::{self, Caller, Kind, Scope},
     custom_topics,
     error::{Error, Result},
@@ -38,6 +40,8 @@ pub enum Topic {
     Snippets,
     /// One snippet.
     Snippet(SnippetId),
+    /// A room.
+    Room(RoomId),
     /// The caller's notifications.
     Notifications,
     /// A topic of the clients' own.
@@ -56,6 +60,7 @@ impl Topic {
         }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
+            ("chat", id) => id.parse().ok().map(|id: Uuid| Self::Room(RoomId(id))),
             ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
             _ => None,
         }
@@ -66,6 +71,7 @@ impl Topic {
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
+            Self::Room(id) => chat::topic(*id).into(),
             // Nobody's are refused to those who are not signed in, and only need a name for that.
             Self::Notifications => {
                 caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
@@ -137,6 +143,7 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
     match topic {
         Topic::Snippets => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
+        Topic::Room(id) => chat::may_read(app, caller, *id).await,
         Topic::Notifications | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
     }
 }

@@ -32,7 +32,7 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Follow {
+pub(super) struct Follow {
     topics: Option<String>,
     #[schema(value_type = Option<String>)]
     types: Option<Types>,
@@ -155,11 +155,11 @@ async fn follow_snippet(
     respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
 }
 
-fn without_topics(query: &Follow) -> Result<()> {
+pub(super) fn without_topics(query: &Follow) -> Result<()> {
     if query.topics.is_some() { Err(Error::invalid_query("topics", "is fixed by this path")) } else { Ok(()) }
 }
 
-async fn respond(
+pub(super) async fn respond(
     req: &HttpRequest,
     app: &App,
     hub: LocalData<Rc<Hub>>,
