@@ -9,6 +9,7 @@ pub mod messages;
 pub mod reads;
 pub mod rooms;
 pub mod routes;
+mod typing;
 
 use serde::Serialize;
 

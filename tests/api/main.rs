@@ -7,6 +7,7 @@ mod me;
 mod notifications;
 mod openapi;
 mod operations;
+mod process;
 mod sessions;
 mod snippets;
 mod stream_tokens;

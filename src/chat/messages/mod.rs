@@ -109,17 +109,12 @@ pub async fn post(
 async fn enter_to_write(app: &App, tx: &mut WriteTx, caller: &Caller, room: RoomId) -> Result<Room> {
     let (room, is_member) = rooms::hold_for(tx, caller, room).await?;
     if !is_member {
-        require_open(&room)?;
+        rooms::require_writer(&room, is_member)?;
         let who = caller.require_user()?;
         let profile = Profile { id: who.id, name: who.name.clone() };
         members::enter(app, tx, caller, &room, profile).await?;
     }
     Ok(room)
-}
-
-/// Leave to write without being a member.
-fn require_open(room: &Room) -> Result<()> {
-    if room.is_private() { Err(Error::Forbidden("only members may write in a private room")) } else { Ok(()) }
 }
 
 /// Greater than all ids in the room, also those that nodes have given whose clocks are ahead of this one's.

@@ -12,7 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{Direction, EditMessage, Message, PostMessage};
 use crate::{
     app::App,
-    chat::{MessageId, RoomId},
+    chat::{MessageId, RoomId, typing},
     credentials::Caller,
     error::{Error, Result},
     http::{
@@ -115,13 +115,15 @@ async fn post_message(
     body: Body<PostMessage>,
 ) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
-    idempotency::once(&app, &caller, &attempt, async |tx| {
+    let answer = idempotency::once(&app, &caller, &attempt, async |tx| {
         let message = super::post(&app, tx, &caller, *id, input).await?;
         let answer = Answer::json(StatusCode::CREATED, &message)?;
         let location = format!("/v1/rooms/{}/messages/{}", message.room_id, message.id);
         Ok(answer.with(&header::LOCATION, location).with(&header::ETAG, etag::of(message.version)))
     })
-    .await
+    .await?;
+    typing::stop(&app, &caller, *id);
+    Ok(answer)
 }
 
 /// Reads a message.

@@ -13,7 +13,7 @@ use crate::{
     accounts::{Profile, UserId},
     app::App,
     credentials::{Caller, Scope},
-    db::WriteTx,
+    db::{Conn, WriteTx},
     error::{Error, Result},
     id::id_type,
     realtime::Effect,
@@ -67,6 +67,23 @@ pub async fn may_read(app: &App, caller: &Caller, id: RoomId) -> Result<()> {
 
 fn may_see(caller: &Caller, room: &Room, is_member: bool) -> bool {
     !room.is_private() || is_member || caller.is_admin()
+}
+
+/// Whether the caller may write in a room, without writing: its members, and in a public one whoever is signed in.
+pub(super) async fn may_write(app: &App, caller: &Caller, id: RoomId) -> Result<()> {
+    let user = caller.require(Scope::Write)?.id;
+    let mut conn = app.db.read().await?;
+    let (room, is_member) = look(conn.conn(), caller, user, id).await?;
+    require_writer(&room, is_member)
+}
+
+/// Leave to write in a room.
+pub(super) fn require_writer(room: &Room, is_member: bool) -> Result<()> {
+    if is_member || !room.is_private() {
+        Ok(())
+    } else {
+        Err(Error::Forbidden("only members may write in a private room"))
+    }
 }
 
 /// One page of the rooms that the caller may see listed, the newest first, and the place behind it if there are
@@ -189,8 +206,13 @@ pub(super) async fn keep_for(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> R
 
 async fn present(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
     let user = caller.require(Scope::Write)?.id;
-    let room = store::find(tx.conn(), id).await?.ok_or(Error::NotFound("room"))?;
-    let is_member = store::is_member(tx.conn(), id, user).await?;
+    look(tx.conn(), caller, user, id).await
+}
+
+/// A room for a user who may see it, and whether that is a member.
+async fn look(mut conn: Conn<'_>, caller: &Caller, user: UserId, id: RoomId) -> Result<(Room, bool)> {
+    let room = store::find(conn.again(), id).await?.ok_or(Error::NotFound("room"))?;
+    let is_member = store::is_member(conn, id, user).await?;
     if may_see(caller, &room, is_member) { Ok((room, is_member)) } else { Err(Error::NotFound("room")) }
 }
 

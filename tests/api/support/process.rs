@@ -1,0 +1,62 @@
+//! The real program as a process of its own, for what can only be seen from outside: signals, exit codes, crashes.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server.
+pub struct Process {
+    child: Child,
+    pub url: String,
+}
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snippetbox"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    /// Starts a server on a free port, and returns when it says that it listens.
+    pub fn start(database_url: &str) -> Self {
+        let quiet =
+            ["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"];
+        let mut child = program(&quiet)
+            .args(["--database-url", database_url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut line).expect("it says where it listens");
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
+        Self { child, url }
+    }
+
+    /// SIGKILL: nothing of the process runs any more.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Sends a signal by its name, and tells how the process ended and after how long.
+    pub fn end_by(mut self, signal: &str) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        (self.child.wait().expect("it has ended"), begun.elapsed())
+    }
+}
+
+/// Runs the program with a mistake in its settings: its exit code, and what it said on standard error.
+pub fn run_to_its_end(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut child = program(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut said = String::new();
+    child.stderr.take().expect("its errors").read_to_string(&mut said).expect("text");
+    (child.wait().expect("it has ended").code(), said)
+}
