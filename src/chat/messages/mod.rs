@@ -117,11 +117,16 @@ async fn enter_to_write(app: &App, tx: &mut WriteTx, caller: &Caller, room: Room
     Ok(room)
 }
 
-/// Greater than all ids in the room, also those that nodes have given whose clocks are ahead of this one's.
+/// An id that is greater than all in the room, also those that nodes gave whose clocks are ahead of this one's.
 async fn next_id(app: &App, tx: &mut WriteTx, room: RoomId) -> Result<MessageId> {
+    let id = MessageId(app.ids.next());
+    if store::advance(tx.conn(), room, id).await? {
+        return Ok(id);
+    }
     let last = last_id(tx, room).await?;
-    let behind = Uuid::from_u128(last.0.as_u128().saturating_add(1));
-    Ok(MessageId(app.ids.next().max(behind)))
+    let id = MessageId(Uuid::from_u128(last.0.as_u128().saturating_add(1)));
+    store::advance(tx.conn(), room, id).await?;
+    Ok(id)
 }
 
 /// The id of the last message that was said in a room which is held or kept.

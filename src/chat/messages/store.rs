@@ -48,14 +48,20 @@ pub(super) async fn last_id(conn: Conn<'_>, room: RoomId) -> Result<MessageId> {
         .await?))
 }
 
-/// Writes a new message, which is the last one of its room from now on.
-pub(super) async fn insert(mut conn: Conn<'_>, it: &Message) -> Result<()> {
-    on_conn!(conn.again(), |c| sqlx::query("UPDATE rooms SET last_message_id = $2 WHERE id = $1")
-        .bind(it.room_id)
-        .bind(it.id)
-        .execute(c)
-        .await
-        .map(drop)?);
+/// Makes an id the last one of a room, unless one is there that is not smaller.
+pub(super) async fn advance(conn: Conn<'_>, room: RoomId, id: MessageId) -> Result<bool> {
+    let advanced = on_conn!(conn, |c| sqlx::query(
+        "UPDATE rooms SET last_message_id = $2 WHERE id = $1 AND last_message_id < $2"
+    )
+    .bind(room)
+    .bind(id)
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(advanced == 1)
+}
+
+pub(super) async fn insert(conn: Conn<'_>, it: &Message) -> Result<()> {
     on_conn!(conn, |c| {
         sqlx::query(
             "INSERT INTO messages (id, room_id, user_id, version, sent_at, edited_at, client_id, mentions, content)

@@ -52,12 +52,7 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: CreateR
 pub async fn find(app: &App, caller: &Caller, id: RoomId) -> Result<Room> {
     caller.require_read(app.settings.public_read)?;
     let mut conn = app.db.read().await?;
-    let room = store::find(conn.conn(), id).await?.ok_or(Error::NotFound("room"))?;
-    let member = match caller.user().filter(|_| room.is_private()) {
-        Some(user) => store::is_member(conn.conn(), id, user).await?,
-        None => false,
-    };
-    if may_see(caller, &room, member) { Ok(room) } else { Err(Error::NotFound("room")) }
+    look(conn.conn(), caller, id).await.map(|(room, _)| room)
 }
 
 /// Whether the caller may read a room, and listen to what happens there.
@@ -65,15 +60,11 @@ pub async fn may_read(app: &App, caller: &Caller, id: RoomId) -> Result<()> {
     find(app, caller, id).await.map(drop)
 }
 
-fn may_see(caller: &Caller, room: &Room, is_member: bool) -> bool {
-    !room.is_private() || is_member || caller.is_admin()
-}
-
 /// Whether the caller may write in a room, without writing: its members, and in a public one whoever is signed in.
 pub(super) async fn may_write(app: &App, caller: &Caller, id: RoomId) -> Result<()> {
-    let user = caller.require(Scope::Write)?.id;
+    caller.require(Scope::Write)?;
     let mut conn = app.db.read().await?;
-    let (room, is_member) = look(conn.conn(), caller, user, id).await?;
+    let (room, is_member) = look(conn.conn(), caller, id).await?;
     require_writer(&room, is_member)
 }
 
@@ -189,31 +180,28 @@ pub(super) async fn all_of(tx: &mut WriteTx, user: UserId) -> Result<Vec<RoomId>
 /// A room that nobody else can change, enter, leave or write in until the transaction ends.
 pub(super) async fn hold(tx: &mut WriteTx, id: RoomId) -> Result<Option<Room>> {
     store::hold(tx.conn(), id).await?;
-    store::find(tx.conn(), id).await
+    Ok(store::find(tx.conn(), id, None).await?.map(|(room, _)| room))
 }
 
 /// A room, held, for somebody who wants to do something there, and whether that is a member.
 pub(super) async fn hold_for(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
+    caller.require(Scope::Write)?;
     store::hold(tx.conn(), id).await?;
-    present(tx, caller, id).await
+    look(tx.conn(), caller, id).await
 }
 
 /// A room, kept as it is, for somebody who wants to do something there, and whether that is a member.
 pub(super) async fn keep_for(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
+    caller.require(Scope::Write)?;
     store::keep(tx.conn(), id).await?;
-    present(tx, caller, id).await
+    look(tx.conn(), caller, id).await
 }
 
-async fn present(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
-    let user = caller.require(Scope::Write)?.id;
-    look(tx.conn(), caller, user, id).await
-}
-
-/// A room for a user who may see it, and whether that is a member.
-async fn look(mut conn: Conn<'_>, caller: &Caller, user: UserId, id: RoomId) -> Result<(Room, bool)> {
-    let room = store::find(conn.again(), id).await?.ok_or(Error::NotFound("room"))?;
-    let is_member = store::is_member(conn, id, user).await?;
-    if may_see(caller, &room, is_member) { Ok((room, is_member)) } else { Err(Error::NotFound("room")) }
+/// A room for somebody who may see it, and whether that is a member.
+async fn look(conn: Conn<'_>, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
+    let found = store::find(conn, id, caller.user()).await?;
+    let sees = |(room, is_member): &(Room, bool)| !room.is_private() || *is_member || caller.is_admin();
+    found.filter(sees).ok_or(Error::NotFound("room"))
 }
 
 async fn require_owner(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<Room> {

@@ -20,7 +20,7 @@ struct Row {
     name: Text,
     version: i64,
     created_at: Timestamp,
-    #[sqlx(default)]
+    /// Whoever is a member has a mark; it is nil before the first message.
     last_read_id: Option<MessageId>,
     #[sqlx(default)]
     unread_count: i64,
@@ -38,7 +38,6 @@ impl Row {
         }
     }
 
-    /// Whoever is a member has a mark; it is nil before the first message.
     fn into_summary(self) -> RoomSummary {
         let (mark, unread_count) = (self.last_read_id, self.unread_count);
         RoomSummary {
@@ -87,15 +86,23 @@ pub(super) async fn delete(conn: Conn<'_>, id: RoomId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn find(conn: Conn<'_>, id: RoomId) -> Result<Option<Room>> {
+/// A room, and whether somebody is a member of it.
+pub(super) async fn find(conn: Conn<'_>, id: RoomId, user: Option<UserId>) -> Result<Option<(Room, bool)>> {
     let row: Option<Row> = on_conn!(conn, |c| sqlx::query_as(
-        "SELECT r.id, r.owner_id, u.name AS owner_name, r.visibility, r.name, r.version, r.created_at
-         FROM rooms r CROSS JOIN users u WHERE u.id = r.owner_id AND r.id = $1"
+        "SELECT r.id, r.owner_id, u.name AS owner_name, r.visibility, r.name, r.version, r.created_at,
+                m.last_read_id
+         FROM rooms r JOIN users u ON u.id = r.owner_id
+         LEFT JOIN room_members m ON m.user_id = $2 AND m.room_id = r.id
+         WHERE r.id = $1"
     )
     .bind(id)
+    .bind(user)
     .fetch_optional(c)
     .await?);
-    Ok(row.map(Row::into_room))
+    Ok(row.map(|row| {
+        let is_member = row.last_read_id.is_some();
+        (row.into_room(), is_member)
+    }))
 }
 
 /// Holds a room until the transaction ends, so that nobody else holds or keeps it. What there is to read of it is
@@ -111,16 +118,6 @@ pub(super) async fn keep(conn: Conn<'_>, id: RoomId) -> Result<()> {
     let sql = conn.sql("SELECT id FROM rooms WHERE id = $1", "SELECT id FROM rooms WHERE id = $1 FOR SHARE");
     on_conn!(conn, |c| sqlx::query(sql).bind(id).execute(c).await.map(drop)?);
     Ok(())
-}
-
-pub(super) async fn is_member(conn: Conn<'_>, room: RoomId, user: UserId) -> Result<bool> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar(
-        "SELECT EXISTS (SELECT user_id FROM room_members WHERE user_id = $2 AND room_id = $1)"
-    )
-    .bind(room)
-    .bind(user)
-    .fetch_one(c)
-    .await?))
 }
 
 /// The rooms in which somebody is, or has written.

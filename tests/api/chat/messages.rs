@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
+use snippetbox::db::{Conn, Db};
+use uuid::Uuid;
 
 use super::{add, contents, each, put, room_of, says, topic};
 use crate::support::{TestApp, on_both_databases};
@@ -16,6 +18,7 @@ on_both_databases![
     whoever_is_mentioned_is_notified,
     a_repetition_says_it_once,
     sending_ends_typing,
+    ids_grow_even_behind_a_node_whose_clock_was_ahead,
 ];
 
 async fn a_message_is_what_was_said(app: &TestApp) {
@@ -187,4 +190,29 @@ async fn sending_ends_typing(app: &TestApp) {
     kinds.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(kinds[0].0, "message_created");
     assert_eq!(kinds[1], ("typing".to_owned(), json!({ "users": [] })));
+}
+
+async fn ids_grow_even_behind_a_node_whose_clock_was_ahead(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let room = room_of(&ann, "public").await;
+    let first = says(&ann, &room, "One").await;
+    let ahead = Uuid::from_u128(0x0fff_ffff_ffff_7000_8000_0000_0000_0000);
+    let room_id: Uuid = room["/v1/rooms/".len()..].parse().expect("an id");
+    let sql = "UPDATE rooms SET last_message_id = $1 WHERE id = $2";
+    let db = Db::open(&app.database_url(), 1).await.expect("the database");
+    let mut tx = db.write().await.expect("a transaction");
+    let changed = match tx.conn() {
+        Conn::Sqlite(conn) => {
+            sqlx::query(sql).bind(ahead).bind(room_id).execute(conn).await.expect(sql).rows_affected()
+        }
+        Conn::Postgres(conn) => {
+            sqlx::query(sql).bind(ahead).bind(room_id).execute(conn).await.expect(sql).rows_affected()
+        }
+    };
+    assert_eq!(changed, 1);
+    tx.commit().await.expect("committed");
+    db.close().await;
+    let (second, third) = (says(&ann, &room, "Two").await, says(&ann, &room, "Three").await);
+    assert!(first < ahead.to_string() && ahead.to_string() < second && second < third);
+    assert_eq!(contents(&ann, &room, "").await, ["Three", "Two", "One"]);
 }

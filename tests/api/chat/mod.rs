@@ -2,6 +2,7 @@
 
 mod accounts;
 
+mod crowd;
 mod endings;
 mod members;
 mod messages;
@@ -9,6 +10,7 @@ mod reads;
 mod rights;
 mod rooms;
 
+mod state;
 mod wrong;
 
 use reqwest::Method;

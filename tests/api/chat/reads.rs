@@ -17,8 +17,8 @@ on_both_databases![
 /// How the caller's list describes a room.
 async fn summary(person: &Persona, room: &str) -> Value {
     let list = person.get("/v1/rooms?limit=100").await.expect(200).json();
-    let rooms = list["data"].as_array().expect("a list").iter();
-    rooms.filter(|it| room.ends_with(it["id"].as_str().expect("an id"))).cloned().next().expect("the room")
+    let mut rooms = list["data"].as_array().expect("a list").iter();
+    rooms.find(|it| room.ends_with(it["id"].as_str().expect("an id"))).cloned().expect("the room")
 }
 
 async fn unread(person: &Persona, room: &str) -> i64 {
