@@ -4,6 +4,7 @@
 
 pub mod routes;
 pub mod schema;
+pub mod sugar;
 
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
@@ -15,9 +16,11 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
+    chat::{self, RoomId},
     credentials::{self, Caller, Identity, Kind, Scope},
     custom_topics,
     error::{Error, Result},
+    notifications,
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Presence, Renewal, Since, Start, Subscription,
         TopicChange, Viewer, Wishes, visible,
@@ -37,6 +40,10 @@ pub enum Topic {
     Snippets,
     /// One snippet.
     Snippet(SnippetId),
+    /// A room.
+    Room(RoomId),
+    /// The caller's notifications.
+    Notifications,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -48,8 +55,12 @@ impl Topic {
         if name == snippets::FEED {
             return Some(Self::Snippets);
         }
+        if name == notifications::TOPIC {
+            return Some(Self::Notifications);
+        }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
+            ("chat", id) => id.parse().ok().map(|id: Uuid| Self::Room(RoomId(id))),
             ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
             _ => None,
         }
@@ -58,16 +69,21 @@ impl Topic {
     /// Whether those who listen are known to each other here.
     fn gathers(&self) -> bool {
         match self {
-            Self::Snippet(_) => true,
-            Self::Snippets | Self::Custom(_) => false,
+            Self::Snippet(_) | Self::Room(_) => true,
+            Self::Snippets | Self::Notifications | Self::Custom(_) => false,
         }
     }
 
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
-    fn key(&self, _caller: &Caller) -> Key {
+    fn key(&self, caller: &Caller) -> Key {
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
+            Self::Room(id) => chat::topic(*id).into(),
+            // Nobody's are refused to those who are not signed in, and only need a name for that.
+            Self::Notifications => {
+                caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
+            }
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }
@@ -142,7 +158,8 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
     match topic {
         Topic::Snippets => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
-        Topic::Custom(_) => caller.require(Scope::Read).map(drop),
+        Topic::Room(id) => chat::may_read(app, caller, *id).await,
+        Topic::Notifications | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
     }
 }
 

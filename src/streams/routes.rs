@@ -20,7 +20,7 @@ use crate::{
     http::{
         IsHead,
         caller::StreamCaller,
-        extract::{Body, Query},
+        extract::{Body, Flag, Query},
         problem::Problem,
         sse,
     },
@@ -36,7 +36,7 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Follow {
+pub(super) struct Follow {
     topics: Option<String>,
     #[schema(value_type = Option<String>)]
     types: Option<Types>,
@@ -49,13 +49,6 @@ struct Follow {
     /// Read by the caller; named here because every parameter must be known.
     #[expect(dead_code, reason = "who asks is found out before the query is read")]
     access_token: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Flag {
-    True,
-    False,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -168,11 +161,11 @@ async fn follow_snippet(
     respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
 }
 
-fn without_topics(query: &Follow) -> Result<()> {
+pub(super) fn without_topics(query: &Follow) -> Result<()> {
     if query.topics.is_some() { Err(Error::invalid_query("topics", "is fixed by this path")) } else { Ok(()) }
 }
 
-async fn respond(
+pub(super) async fn respond(
     req: &HttpRequest,
     app: &App,
     hub: LocalData<Rc<Hub>>,

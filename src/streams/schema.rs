@@ -9,7 +9,14 @@ use utoipa::ToSchema;
 use super::Denied;
 use crate::{
     accounts::Profile,
+    chat::{
+        members::{Member, MemberRemoved},
+        messages::{Message, MessageDeleted, MessagesDeleted},
+        reads::RoomRead,
+        rooms::{Room, RoomDeleted},
+    },
     clock::Timestamp,
+    notifications::{CountedNotification, NotificationRemoved, NotificationsRead},
     snippets::{Snippet, SnippetId},
 };
 
@@ -50,6 +57,19 @@ pub enum ServerEvent {
     PresenceDiff(EnvelopeOf<PresenceDiff>),
     PresenceCount(EnvelopeOf<PresenceCount>),
     Typing(EnvelopeOf<Typing>),
+    RoomCreated(EnvelopeOf<Room>),
+    RoomUpdated(EnvelopeOf<Room>),
+    RoomDeleted(EnvelopeOf<RoomDeleted>),
+    MemberAdded(EnvelopeOf<Member>),
+    MemberRemoved(EnvelopeOf<MemberRemoved>),
+    MessageCreated(EnvelopeOf<Message>),
+    MessageUpdated(EnvelopeOf<Message>),
+    MessageDeleted(EnvelopeOf<MessageDeleted>),
+    MessagesDeleted(EnvelopeOf<MessagesDeleted>),
+    RoomRead(EnvelopeOf<RoomRead>),
+    NotificationCreated(EnvelopeOf<CountedNotification>),
+    NotificationRead(EnvelopeOf<NotificationsRead>),
+    NotificationDeleted(EnvelopeOf<NotificationRemoved>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),

@@ -43,6 +43,7 @@ impl Node {
             heartbeat: Duration::from_secs(15),
             drain: Duration::ZERO,
             ring_bytes: 1 << 20,
+            max_streams: 10_000,
             roster: Rules { grace: Duration::from_secs(5), limit: 250 },
         };
         let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning);
