@@ -22,7 +22,7 @@ use crate::{
     jobs,
     limits::Limits,
     realtime::{Realtime, Rules, Tuning},
-    seal::{self, Sealer},
+    seal::Sealer,
     snippets::{self, Views},
 };
 
@@ -61,10 +61,7 @@ impl App {
     async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(clock.clone()));
         let db = Db::open(&settings.database_url(), settings.database_connections).await?;
-        let secret = ids.secret();
-        let digest = seal::digest(&[b"epoch", &secret]);
-        let epoch = digest[..6].iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-        let fresh = Installation { epoch, secret: secret.to_vec() };
+        let fresh = Installation { epoch: ids.epoch(), secret: ids.secret().to_vec() };
         let installation = db.installation(fresh).await?;
         let tuning = Tuning {
             heartbeat: settings.heartbeat,

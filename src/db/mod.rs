@@ -7,6 +7,7 @@
 //! bound as [`Text`], because PostgreSQL cannot hold the character NUL.
 #![deny(missing_docs)]
 
+mod backup;
 mod installation;
 mod migrate;
 mod postgres;
@@ -20,7 +21,12 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
-pub use self::{installation::Installation, migrate::StartError, text::Text};
+pub use self::{
+    backup::{BackupError, backup, renew_epoch, restore},
+    installation::Installation,
+    migrate::StartError,
+    text::Text,
+};
 use crate::error::Result;
 
 /// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.

@@ -1,5 +1,6 @@
 //! Behaviour as clients see it: HTTP over a real socket to a server with its own database, each test on both.
 
+mod backup;
 mod chat;
 mod conventions;
 mod custom_topics;
