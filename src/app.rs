@@ -22,6 +22,7 @@ use crate::{
     limits::Limits,
     realtime::{Realtime, Tuning},
     seal::{self, Sealer},
+    search,
     snippets::{self, Views},
 };
 
@@ -110,6 +111,7 @@ impl Server {
             async move { realtime.run().await }
         })];
         background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }

@@ -9,7 +9,7 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`] are the features. Each has
+//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`streams`], [`custom_topics`] are the features. Each has
 //!   `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
@@ -35,5 +35,6 @@ pub mod jobs;
 pub mod limits;
 pub mod realtime;
 pub mod seal;
+pub mod search;
 pub mod snippets;
 pub mod streams;

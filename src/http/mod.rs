@@ -33,13 +33,14 @@ use crate::{
     credentials, custom_topics,
     error::{Error, Result},
     realtime::Hub,
-    snippets, streams,
+    search, snippets, streams,
 };
 
 /// Every route of the server.
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
         .configure(snippets::routes::configure)
+        .configure(search::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

@@ -65,6 +65,20 @@ pub fn respond<T: Serialize, K: Serialize>(
     data: Vec<T>,
     next: Option<K>,
 ) -> Result<HttpResponse> {
+    answer(app, req, purpose, next, |next_cursor| Page { data, next_cursor })
+}
+
+/// Answers with a page that tells more than its items.
+///
+/// # Errors
+/// When the key of the next page has no JSON form.
+pub fn answer<B: Serialize, K: Serialize>(
+    app: &App,
+    req: &HttpRequest,
+    purpose: &str,
+    next: Option<K>,
+    body: impl FnOnce(Option<String>) -> B,
+) -> Result<HttpResponse> {
     let mut response = HttpResponse::Ok();
     let mut next_cursor = None;
     if let Some(key) = next {
@@ -73,7 +87,7 @@ pub fn respond<T: Serialize, K: Serialize>(
         response.insert_header((header::LINK, format!("<{}>; rel=\"next\"", next_url(req, &cursor))));
         next_cursor = Some(cursor);
     }
-    Ok(response.json(Page { data, next_cursor }))
+    Ok(response.json(body(next_cursor)))
 }
 
 /// The same request with another cursor, which needs no escaping.

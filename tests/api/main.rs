@@ -6,6 +6,7 @@ mod idempotency;
 mod me;
 mod openapi;
 mod operations;
+mod search;
 mod sessions;
 mod snippets;
 mod stream_tokens;
