@@ -25,7 +25,7 @@ use crate::{
     credentials::Caller,
     db::WriteTx,
     error::Result,
-    snippets::{self, Language, Snippet, SnippetId, SnippetSummary, Tag},
+    snippets::{self, Language, Snippet, SnippetId, SnippetSummary, Tag, Visibility},
 };
 
 /// How many snippets are indexed in one transaction when an index is made anew.
@@ -87,7 +87,7 @@ pub async fn find(
 ) -> Result<(Vec<Hit>, Option<Position>)> {
     caller.require_read(app.settings.public_read)?;
     let Some(wish) = Wish::read(&query.0) else { return Ok((Vec::new(), None)) };
-    let mut conn = app.db.read().await?;
+    let mut conn = app.db.read_briefly().await?;
     let scope = store::Scope {
         viewer: caller.user(),
         all: filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin()),
@@ -117,14 +117,15 @@ pub async fn find(
 /// Makes a snippet findable as it is now; goes into the transaction that writes it. A deleted one is forgotten by itself.
 pub async fn index(tx: &mut WriteTx, snippet: &Snippet) -> Result<()> {
     let document = Document {
-        owner: snippet.owner.id.0,
+        owner: snippet.owner.id,
+        public: snippet.visibility == Visibility::Public,
         language: snippet.language.as_str(),
         tags: snippet.tags.iter().map(Tag::as_str).collect(),
         title: snippet.title.as_str(),
         content: snippet.content.as_str(),
     };
     let terms = Terms::of(&document);
-    store::put(tx.conn(), snippet, &document, terms).await
+    store::put(tx.conn(), snippet.id, &document, terms).await
 }
 
 /// Indexes what was written before there was an index; until that is done it is not found.
@@ -154,7 +155,8 @@ async fn index_some(app: &App) -> Result<usize> {
 
 /// What is indexed of a snippet.
 struct Document<'a> {
-    owner: uuid::Uuid,
+    owner: UserId,
+    public: bool,
     language: &'a str,
     tags: Vec<&'a str>,
     title: &'a str,

@@ -8,6 +8,7 @@ use super::{
     Document,
     text::{fold, words},
 };
+use crate::accounts::UserId;
 
 /// How many bytes of words, and of grams, the index keeps of one snippet: PostgreSQL takes one MiB at most. Hundreds of
 /// kilobytes of ever new words are found by most of them.
@@ -39,6 +40,8 @@ pub(super) enum Kind {
     Language,
     Tag,
     Owner,
+    /// Of what is not public.
+    Hidden,
 }
 
 /// A term of the index.
@@ -54,8 +57,14 @@ pub(super) fn term(kind: Kind, text: &str) -> String {
         Kind::Language => 'l',
         Kind::Tag => 't',
         Kind::Owner => 'o',
+        Kind::Hidden => 'x',
     };
     std::iter::once(kind).chain(text.chars().map(harmless)).collect()
+}
+
+/// The term of everything of one owner.
+pub(super) fn owner(owner: UserId) -> String {
+    term(Kind::Owner, &owner.0.simple().to_string())
 }
 
 /// Characters of ASCII that are no letters and digits are moved to where they mean nothing to any database. (Letters of
@@ -106,7 +115,10 @@ pub(super) struct Terms {
 impl Terms {
     pub(super) fn of(document: &Document<'_>) -> Self {
         let mut words = Bounded::default();
-        words.push(term(Kind::Owner, &document.owner.simple().to_string()));
+        words.push(owner(document.owner));
+        if !document.public {
+            words.push(term(Kind::Hidden, ""));
+        }
         words.push(term(Kind::Language, document.language));
         for tag in &document.tags {
             words.push(term(Kind::Tag, tag));
@@ -185,11 +197,21 @@ impl Bounded {
 #[cfg(test)]
 mod tests {
     use super::{MAX_BYTES, Terms, grams, near};
-    use crate::search::{Document, text::is_near};
+    use crate::{
+        accounts::UserId,
+        search::{Document, text::is_near},
+    };
 
     fn terms(content: &str) -> Terms {
-        let owner = uuid::Uuid::nil();
-        Terms::of(&Document { owner, language: "c++", tags: vec!["a-b"], title: "The Title", content })
+        let owner = UserId(uuid::Uuid::nil());
+        Terms::of(&Document {
+            owner,
+            public: true,
+            language: "c++",
+            tags: vec!["a-b"],
+            title: "The Title",
+            content,
+        })
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    terms::{Kind, LONGEST_START, cut, grams, near, term},
+    terms::{self, Kind, LONGEST_START, cut, grams, near, term},
     text::{fold, runs},
 };
 
@@ -138,7 +138,7 @@ fn looked_for(word: &Word, whole: Kind, start: Kind) -> Part {
 }
 
 fn filtered(filter: &Filter) -> Vec<Part> {
-    let owner = filter.owner.map(|owner| term(Kind::Owner, &owner.0.simple().to_string()));
+    let owner = filter.owner.map(terms::owner);
     let language = filter.language.as_ref().map(|language| term(Kind::Language, language.as_str()));
     let tag = filter.tag.as_ref().map(|tag| term(Kind::Tag, tag.as_str()));
     [owner, language, tag].into_iter().flatten().map(Part::Term).collect()

@@ -1,11 +1,14 @@
 //! Any text is a valid query.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{encoded, search};
-use crate::support::{Persona, TestApp, on_both_databases};
+use crate::support::{Database, Persona, TestApp, eventually, on_both_databases, run};
 
 on_both_databases![
     ten_thousand_odd_queries_are_answered,
@@ -160,4 +163,30 @@ async fn a_head_that_does_not_end_is_refused(app: &TestApp) {
     tokio::join!(write, read);
     assert!(answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
     app.user("ann").await.get("/v1/search?q=word").await.expect(200);
+}
+
+/// A lock on the table stands for whatever makes a search slow.
+#[test]
+#[ignore = "needs PostgreSQL: tests/run starts one"]
+fn a_search_that_takes_too_long_is_given_up() {
+    run(Database::Postgres, &[], async |app| {
+        let ann = app.user("ann").await;
+        let mut other = PgConnection::connect(&app.database_url()).await.expect("a connection");
+        for statement in ["BEGIN", "LOCK TABLE search_entries IN ACCESS EXCLUSIVE MODE"] {
+            sqlx::query(statement).execute(&mut other).await.expect(statement);
+        }
+        search(&ann, "word", "").await.problem(503, "overloaded");
+        // Nor does one stay whose client has gone.
+        let gone = tokio::time::timeout(Duration::from_millis(300), search(&ann, "word", "")).await;
+        assert!(gone.is_err(), "it was answered in spite of the lock");
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
+                       (SELECT oid FROM pg_database WHERE datname = current_database())";
+        eventually("nothing waits for the lock", async || {
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await.expect(waiting);
+            (waiting == 0).then_some(())
+        })
+        .await;
+        sqlx::query("ROLLBACK").execute(&mut other).await.expect("the end of the lock");
+        search(&ann, "word", "").await.expect(200);
+    });
 }

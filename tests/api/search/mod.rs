@@ -2,6 +2,7 @@
 
 mod highlights;
 mod hostile;
+mod judged;
 
 mod pages;
 mod visibility;
