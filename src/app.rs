@@ -23,6 +23,7 @@ use crate::{
     limits::Limits,
     realtime::{Realtime, Rules, Tuning},
     seal::Sealer,
+    search,
     snippets::{self, Views},
 };
 
@@ -113,6 +114,7 @@ impl Server {
             async move { realtime.run().await }
         })];
         background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }

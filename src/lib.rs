@@ -9,7 +9,7 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`chat`], [`notifications`], [`presence`], [`streams`],
+//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`streams`],
 //!   [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it
 //!   keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
@@ -40,5 +40,6 @@ pub mod patch;
 pub mod presence;
 pub mod realtime;
 pub mod seal;
+pub mod search;
 pub mod snippets;
 pub mod streams;

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
     notifications, presence,
     realtime::Hub,
-    snippets, streams,
+    search, snippets, streams,
 };
 
 /// Every route of the server.
@@ -45,6 +45,7 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
         .configure(presence::routes::configure)
         .configure(chat::routes::configure)
         .configure(notifications::routes::configure)
+        .configure(search::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

@@ -17,6 +17,14 @@ const EXCERPT: usize = 200;
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "Read a file by lines")]
 pub struct Title(pub(super) String);
 
+impl Title {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Title {
     type Error = &'static str;
 
@@ -31,6 +39,14 @@ impl TryFrom<String> for Title {
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 524_288, example = "for line in file.lines() {}")]
 pub struct Content(pub(super) String);
+
+impl Content {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl TryFrom<String> for Content {
     type Error = &'static str;
@@ -60,6 +76,14 @@ impl Default for Language {
     }
 }
 
+impl Language {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Language {
     type Error = &'static str;
 
@@ -80,6 +104,14 @@ impl TryFrom<String> for Language {
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$", example = "io")]
 pub struct Tag(pub(super) String);
 
+impl Tag {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Tag {
     type Error = &'static str;
 
@@ -95,6 +127,13 @@ impl TryFrom<String> for Tag {
 #[serde(try_from = "Vec<Tag>")]
 #[schema(value_type = Vec<String>, max_items = 10, example = json!(["io", "files"]))]
 pub struct Tags(pub(super) Vec<Tag>);
+
+impl Tags {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tag> {
+        self.0.iter()
+    }
+}
 
 impl TryFrom<Vec<Tag>> for Tags {
     type Error = &'static str;
