@@ -4,6 +4,7 @@
 mod attendance;
 mod board;
 mod connection;
+mod delivery;
 mod effect;
 mod ephemeral;
 mod event;
