@@ -1,6 +1,7 @@
 //! How fast the REST side is, beside the same SQL in a loop without HTTP: `cargo bench --bench rest -- --help`.
 
 mod limit;
+mod load;
 mod scenarios;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     Arguments, limit,
+    load::{Outcome, Until, drive},
     support::{
         Result,
         histogram::as_f64,
-        http::{Answer, Outcome, Until, call, drive, sign_up, write_request},
+        http::{Answer, call, sign_up, write_request},
         report::{Report, Row},
         server::Server,
     },

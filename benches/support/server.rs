@@ -16,6 +16,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// A process that is measured. It is killed when this is dropped.
 pub struct Process {
+    pub id: u32,
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
@@ -24,7 +25,7 @@ impl Process {
     pub fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or("the process has no output")?;
-        Ok(Self { child, stdout: BufReader::new(stdout) })
+        Ok(Self { id: child.id(), child, stdout: BufReader::new(stdout) })
     }
 
     /// The next line that it prints.
@@ -37,7 +38,7 @@ impl Process {
     }
 
     fn about(&self, file: &str) -> Result<String> {
-        Ok(fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?)
+        Ok(fs::read_to_string(format!("/proc/{}/{file}", self.id))?)
     }
 
     /// The processor time that it has taken so far, the kernel's work for it included.
