@@ -43,12 +43,13 @@ fn main() {
     let token = Client::open(address).sign_up();
     let mut written = 0;
     for size in sizes {
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), cpu_seconds());
         write(address, &token, &pieces[written..size.min(pieces.len())]);
         let (count, took) = (size.min(pieces.len()) - written, begun.elapsed().as_secs_f64());
         written = size.min(pieces.len());
+        let cpu = (cpu_seconds() - cpu) * 1e3 / ratio(count, 1.0);
         println!(
-            "\n{written} snippets ({count} written by {CLIENTS} clients at {:.0}/s)",
+            "\n{written} snippets ({count} written by {CLIENTS} clients at {:.0}/s, {cpu:.2} ms of CPU each)",
             ratio(count, took)
         );
         measure(address, &pieces[..written]);
@@ -175,8 +176,10 @@ fn measure(address: SocketAddr, pieces: &[Piece]) {
     }
     print_row("all of them", &mut every, "");
     let queries: Vec<&String> = kinds.iter().flat_map(|(_, queries)| queries).collect();
+    let cpu = cpu_seconds();
     let (mut spans, took) = load(address, &queries);
-    let rate = format!("{:.0} queries/s", ratio(spans.len(), took.as_secs_f64()));
+    let cpu = (cpu_seconds() - cpu) * 1e3 / ratio(spans.len(), 1.0);
+    let rate = format!("{:.0} queries/s, {cpu:.2} ms of CPU each", ratio(spans.len(), took.as_secs_f64()));
     print_row(&format!("{CLIENTS} clients, all of them"), &mut spans, &rate);
 }
 
@@ -204,6 +207,14 @@ fn load(address: SocketAddr, queries: &[&String]) -> (Vec<Duration>, Duration) {
         clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
     });
     (spans, begun.elapsed())
+}
+
+/// How much CPU this process has used, clients and server together; says more than the clock on a busy machine.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / 100.0
 }
 
 fn ratio(count: usize, by: f64) -> f64 {

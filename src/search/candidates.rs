@@ -11,14 +11,15 @@ use super::{
 use crate::{db::ReadConn, error::Result, snippets::SnippetId};
 
 /// How many of the newest entries with all words are weighed.
-const WITH_WORDS: usize = 200;
+const WITH_WORDS: usize = 100;
 /// How many of the newest entries with all words in the head are weighed, where there are older ones.
-const WITH_HEAD: usize = 100;
-/// How many entries are looked at for the query as it stands, and how many bytes of them.
-const WITH_LITERAL: usize = 50;
-const LITERAL_BYTES: i64 = 2 << 20;
+const WITH_HEAD: usize = 50;
 /// Where fewer were found by their words, the query is also looked for inside of words.
 const FEW: usize = 20;
+/// How many entries are looked at for the query as it stands: so many at a time, so often, so many bytes of them.
+const BATCH: usize = 50;
+const MAX_BATCHES: usize = 5;
+const MAX_BYTES: i64 = 2 << 20;
 
 /// Something to show, if it is worth it.
 #[derive(Debug)]
@@ -113,20 +114,39 @@ impl Candidates {
         scope: &Scope,
     ) -> Result<()> {
         let Some(ask) = wish.as_it_stands(filter) else { return Ok(()) };
-        let mut entries = store::entries(conn.conn(), &ask, scope, WITH_LITERAL).await?;
-        let mut bytes = 0;
-        entries.retain(|entry| {
-            bytes += entry.bytes;
-            bytes <= LITERAL_BYTES
-        });
-        let ids: Vec<SnippetId> = entries.iter().map(|entry| entry.snippet_id).collect();
-        let contents = store::contents(conn.conn(), &ids).await?;
-        for entry in entries {
-            let content = contents.get(&entry.snippet_id).map_or("", |content| &content.0);
-            if fold(&entry.title.0).contains(&wish.literal) || fold(content).contains(&wish.literal) {
-                self.insert(entry, By::Literal);
+        let (mut scope, mut bytes, mut found) = (*scope, 0, 0);
+        for _ in 0..MAX_BATCHES {
+            let mut entries = store::entries(conn.conn(), &ask, &scope, BATCH).await?;
+            let more = entries.len() == BATCH;
+            scope.until = entries.iter().map(|entry| entry.place - 1).min().unwrap_or(0);
+            entries.retain(|entry| {
+                bytes += entry.bytes;
+                bytes <= MAX_BYTES
+            });
+            found += self.add_those_with(conn, &wish.literal, entries).await?;
+            if !more || found >= FEW || bytes > MAX_BYTES {
+                break;
             }
         }
         Ok(())
+    }
+
+    async fn add_those_with(
+        &mut self,
+        conn: &mut ReadConn,
+        literal: &str,
+        entries: Vec<Entry>,
+    ) -> Result<usize> {
+        let ids: Vec<SnippetId> = entries.iter().map(|entry| entry.snippet_id).collect();
+        let contents = store::contents(conn.conn(), &ids).await?;
+        let mut found = 0;
+        for entry in entries {
+            let content = contents.get(&entry.snippet_id).map_or("", |content| &content.0);
+            if fold(content).contains(literal) || fold(&entry.title).contains(literal) {
+                self.insert(entry, By::Literal);
+                found += 1;
+            }
+        }
+        Ok(found)
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn order(candidates: &Candidates, wish: &Wish) -> Vec<Ranked> {
 
 fn score(candidate: &Candidate, wish: &Wish) -> i64 {
     let entry = &candidate.entry;
-    let title = entry.title.0.as_str();
+    let title = entry.title.as_str();
     let folded = fold(title);
     let in_content = match candidate.by {
         By::Whole => 20,

@@ -8,8 +8,9 @@ use super::{
 
 /// How many words of a query count.
 const MAX_WORDS: usize = 16;
-/// How many grams and words of a long text are asked for: what the index finds by them is looked at anyway.
-const MAX_PARTS: usize = 4;
+/// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
+const MAX_GRAMS: usize = 8;
+const MAX_INNER: usize = 4;
 
 /// A word that is looked for, folded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Wish {
     /// What a text must have that holds the literal.
     pub(super) fn as_it_stands(&self, filter: &Filter) -> Option<Ask> {
         let grams = grams(&self.literal);
-        let apart = grams.len().div_ceil(MAX_PARTS).max(1);
+        let apart = grams.len().div_ceil(MAX_GRAMS).max(1);
         let grams: Vec<Part> = grams.into_iter().step_by(apart).map(Part::Term).collect();
         if grams.is_empty() {
             return None;
@@ -111,7 +112,7 @@ impl Wish {
         inner.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
         inner.dedup();
         let mut words = filtered(filter);
-        words.extend(inner.into_iter().take(MAX_PARTS).map(|word| Part::Term(term(Kind::Word, cut(word)))));
+        words.extend(inner.into_iter().take(MAX_INNER).map(|word| Part::Term(term(Kind::Word, cut(word)))));
         Some(Ask { words, grams })
     }
 
@@ -180,7 +181,7 @@ mod tests {
     fn a_long_text_asks_for_few_terms() {
         let wish = Wish::read(&"let mut buffer = vec![0; 1024]; ".repeat(30)).unwrap();
         let ask = wish.as_it_stands(&Filter::default()).unwrap();
-        assert!((1..=4).contains(&ask.grams.len()) && (1..=4).contains(&ask.words.len()), "{ask:?}");
+        assert!((4..=8).contains(&ask.grams.len()) && (1..=4).contains(&ask.words.len()), "{ask:?}");
         assert!(wish.words.len() <= 16);
     }
 

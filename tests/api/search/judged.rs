@@ -26,7 +26,7 @@ const PICKED: [(&str, &str); 14] = [
     ("gcra rate limiter", "/src/gcra.rs"),
     ("test_and_update(", "/src/gcra.rs"),
     ("imf fixdate httpd", "/src/date.rs"),
-    ("httpdate weekdya", "/src/date.rs"),
+    ("chrono weekdya", "/src/weekday.rs"),
     ("join handle abort task", "/src/runtime/task/join.rs"),
     ("JoinHandle<T>", "/src/runtime/task/join.rs"),
     ("framed write h2", "/src/codec/framed_write.rs"),
@@ -54,10 +54,10 @@ struct Judged {
 #[test]
 fn the_expected_file_is_among_the_first_ten() {
     let Some(files) = files() else { return };
+    let queries = queries(&files);
     run(Database::Sqlite, &[], async |app| {
         let ann = app.user("ann").await;
         write(&ann, &files).await;
-        let queries = queries(&files);
         assert_recall(&queries, &ask(&ann, &queries).await);
     });
 }
@@ -66,11 +66,11 @@ fn the_expected_file_is_among_the_first_ten() {
 #[ignore = "needs PostgreSQL: tests/run starts one"]
 fn both_databases_find_the_same() {
     let Some(files) = files() else { return };
+    let queries = queries(&files);
     run(Database::Postgres, &[], async |app| {
         let other = TestApp::with_settings(Database::Sqlite, &[]).await;
         let (ann, other_ann) = (app.user("ann").await, other.user("ann").await);
         futures_util::join!(write(&ann, &files), write(&other_ann, &files));
-        let queries = queries(&files);
         let (answers, others) = futures_util::join!(ask(&ann, &queries), ask(&other_ann, &queries));
         other.remove().await;
         assert_recall(&queries, &answers);

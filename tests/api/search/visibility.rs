@@ -1,14 +1,16 @@
 //! Who finds what, and when.
 
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use super::{search, titles, titles_of};
-use crate::support::{TestApp, on_both_databases, path_of};
+use crate::support::{Database, TestApp, eventually, on_both_databases, path_of};
 
 on_both_databases![
     only_what_one_may_see_listed_is_found,
     a_write_is_found_at_once,
     what_is_gone_is_found_no_more,
+    what_was_written_before_there_was_an_index_is_found,
     public_reading_can_be_switched_off with ["--public-read", "false"],
 ];
 
@@ -79,6 +81,38 @@ async fn what_is_gone_is_found_no_more(app: &TestApp) {
     for person in [&ann, &bob, app.admin().await] {
         assert!(titles(person, "word").await.is_empty());
     }
+}
+
+async fn what_was_written_before_there_was_an_index_is_found(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for number in 0..120 {
+        let visibility = if number == 0 { "private" } else { "public" };
+        let content = format!("word{}", format!("{number:03}").repeat(3));
+        ann.has_snippet(json!({ "title": visibility, "content": content, "visibility": visibility })).await;
+    }
+    app.stop().await;
+    let (url, forget) = (app.database_url(), "DELETE FROM search_entries");
+    match app.database {
+        Database::Sqlite => {
+            let mut conn = SqliteConnection::connect(&url).await.expect("a connection");
+            sqlx::query(forget).execute(&mut conn).await.expect(forget);
+            conn.close().await.expect("the connection closes");
+        }
+        Database::Postgres => {
+            let mut conn = PgConnection::connect(&url).await.expect("a connection");
+            sqlx::query(forget).execute(&mut conn).await.expect(forget);
+        }
+    }
+    app.restart_with(&[]).await;
+    eventually("everything is found again", async || {
+        let mut found = 0;
+        for word in ["word000000000", "word001001001", "word060060060", "word119119119"] {
+            found += titles(&ann, word).await.len();
+        }
+        (found == 4).then_some(())
+    })
+    .await;
+    assert!(titles(&app.anonymous(), "word000000000").await.is_empty());
 }
 
 async fn public_reading_can_be_switched_off(app: &TestApp) {
