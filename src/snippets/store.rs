@@ -128,15 +128,17 @@ fn tags(it: &Snippet) -> Vec<String> {
     it.tags.0.iter().map(|tag| tag.0.clone()).collect()
 }
 
-async fn insert_tags(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    for tag in tags(it) {
-        on_conn!(conn.again(), |c| sqlx::query("INSERT INTO snippet_tags (tag, snippet_id) VALUES ($1, $2)")
-            .bind(tag)
-            .bind(it.id)
-            .execute(c)
-            .await
-            .map(drop)?);
+async fn insert_tags(conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    if it.tags.0.is_empty() {
+        return Ok(());
     }
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("INSERT INTO snippet_tags (tag, snippet_id) ");
+        query.push_values(tags(it), |mut row, tag| {
+            row.push_bind(tag).push_bind(it.id);
+        });
+        query.build().execute(c).await.map(drop)?;
+    });
     Ok(())
 }
 
