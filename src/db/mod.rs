@@ -10,6 +10,7 @@
 mod installation;
 mod migrate;
 mod postgres;
+mod shared;
 mod sqlite;
 mod text;
 
@@ -20,7 +21,12 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
-pub use self::{installation::Installation, migrate::StartError, text::Text};
+pub use self::{
+    installation::Installation,
+    migrate::StartError,
+    shared::{Shared, push_keys},
+    text::Text,
+};
 use crate::error::Result;
 
 /// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.

@@ -62,7 +62,7 @@ pub fn respond<T: Serialize, K: Serialize>(
     app: &App,
     req: &HttpRequest,
     purpose: &str,
-    data: Vec<T>,
+    data: impl AsRef<[T]>,
     next: Option<K>,
 ) -> Result<HttpResponse> {
     let mut response = HttpResponse::Ok();
@@ -73,6 +73,7 @@ pub fn respond<T: Serialize, K: Serialize>(
         response.insert_header((header::LINK, format!("<{}>; rel=\"next\"", next_url(req, &cursor))));
         next_cursor = Some(cursor);
     }
+    let data: Vec<&T> = data.as_ref().iter().collect();
     Ok(response.json(Page { data, next_cursor }))
 }
 
