@@ -14,8 +14,8 @@ use crate::{
     accounts::Passwords,
     clock::Clock,
     config::Settings,
-    credentials::LastUsed,
-    db::{self, Db, Installation},
+    credentials::{Identity, LastUsed},
+    db::{self, Db, Installation, Shared},
     error::Error,
     http::{self, idempotency, sse::ClientSocket},
     id::Ids,
@@ -41,6 +41,10 @@ pub struct App {
     pub passwords: Passwords,
     pub limits: Limits,
     pub running: idempotency::Running,
+    /// Reads of snippets that wait at the same time.
+    pub reads: snippets::Reads,
+    /// Credentials that are looked up at the same time, by their digests.
+    pub identities: Shared<[u8; 32], Identity>,
     pub views: Views,
     pub last_used: LastUsed,
 }
@@ -79,6 +83,8 @@ impl App {
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
             running: idempotency::Running::default(),
+            reads: snippets::Reads::default(),
+            identities: Shared::new(1),
             views: Views::default(),
             last_used: LastUsed::default(),
             settings,

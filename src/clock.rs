@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A moment in UTC with a resolution of one millisecond, which both databases and the wire keep unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, sqlx::Type, ToSchema)]
 #[serde(from = "DateTime<Utc>")]
 #[sqlx(transparent)]
 #[schema(value_type = String, format = DateTime, example = "2026-01-01T00:00:00.000Z")]

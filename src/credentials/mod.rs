@@ -74,8 +74,11 @@ pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
     if !token.starts_with("sbx_") {
         return Ok(None);
     }
-    let mut conn = app.db.read().await?;
-    let found = store::find_by_digest(conn.conn(), &seal::digest(&[token.as_bytes()])).await?;
+    let load = async |digests: Vec<[u8; 32]>| {
+        let mut conn = app.db.read().await?;
+        store::find_by_digest(conn.conn(), &digests).await
+    };
+    let found = app.identities.find(seal::digest(&[token.as_bytes()]), load).await?;
     let now = app.clock.now();
     let Some(identity) = found.filter(|found| found.expires_at.is_none_or(|end| end > now)) else {
         return Ok(None);

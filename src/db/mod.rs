@@ -11,6 +11,7 @@ mod backup;
 mod installation;
 mod migrate;
 mod postgres;
+mod shared;
 mod sqlite;
 mod text;
 
@@ -25,6 +26,7 @@ pub use self::{
     backup::{BackupError, backup, renew_epoch, restore},
     installation::Installation,
     migrate::StartError,
+    shared::{Shared, push_keys},
     text::Text,
 };
 use crate::error::Result;

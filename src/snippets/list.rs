@@ -80,8 +80,26 @@ impl OwnerQuery {
     }
 }
 
+/// Which page of which list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PageKey {
+    pub(super) filter: Filter,
+    /// Whether those that are not public are listed too.
+    pub(super) all: bool,
+    pub(super) after: Option<Position>,
+    pub(super) limit: u32,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Listed {
+    pub snippets: Vec<SnippetSummary>,
+    /// The position behind it, if there are more.
+    pub next: Option<Position>,
+}
+
 /// Which snippets a list holds, and in which order.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Filter {
     pub owner: Option<UserId>,
     pub language: Option<Language>,
@@ -93,7 +111,7 @@ pub struct Filter {
 }
 
 /// The order of a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Sort {
     #[serde(rename = "created_at")]
     Oldest,
@@ -132,13 +150,13 @@ impl Sort {
 }
 
 /// A place in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     pub(super) key: Key,
     pub(super) id: SnippetId,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Key {
     Time(Timestamp),
     Title(String),

@@ -6,10 +6,10 @@ mod store;
 mod values;
 mod views;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 pub use self::{
-    list::{Filter, OwnerQuery, Position, SnippetSummary, Sort},
+    list::{Filter, Listed, OwnerQuery, PageKey, Position, SnippetSummary, Sort},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
     views::{Viewer, Views, flush_views},
 };
@@ -17,7 +17,7 @@ use crate::{
     accounts::{Profile, UserId},
     app::App,
     credentials::{Caller, Scope},
-    db::{ReadConn, WriteTx},
+    db::{ReadConn, Shared, WriteTx},
     error::{Error, Result},
     id::id_type,
     realtime::{self, Effect, Json, NewEvent},
@@ -26,6 +26,21 @@ use crate::{
 
 /// The topic of all public snippets.
 pub const FEED: &str = "snippets";
+
+/// How many different lists can be read at once.
+const PAGES: usize = 64;
+
+/// Reads that wait at the same time share a query.
+pub struct Reads {
+    one: Shared<SnippetId, Arc<Snippet>>,
+    pages: Shared<PageKey, Arc<Listed>>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { one: Shared::new(1), pages: Shared::new(PAGES) }
+    }
+}
 
 id_type! {
     /// Identifies a snippet.
@@ -69,8 +84,12 @@ pub async fn find(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> 
 /// A snippet as it is stored; no view is counted.
 pub async fn raw(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> {
     caller.require_read(app.settings.public_read)?;
-    let mut conn = app.db.read().await?;
-    let found = store::find(conn.conn(), id).await?;
+    let load = async |ids: Vec<SnippetId>| {
+        let mut conn = app.db.read().await?;
+        let found = store::find(conn.conn(), &ids).await?;
+        Ok(found.into_iter().map(|snippet| (snippet.id, Arc::new(snippet))).collect())
+    };
+    let found = app.reads.one.find(id, load).await?.map(Arc::unwrap_or_clone);
     found.filter(|it| may_see(caller, it.owner.id, it.visibility)).ok_or(Error::NotFound("snippet"))
 }
 
@@ -89,22 +108,26 @@ pub async fn may_read(app: &App, caller: &Caller, id: SnippetId) -> Result<()> {
 pub async fn list(
     app: &App,
     caller: &Caller,
-    filter: &Filter,
+    filter: Filter,
     after: Option<Position>,
     limit: u32,
-) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
+) -> Result<Arc<Listed>> {
     caller.require_read(app.settings.public_read)?;
     let all = filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin());
-    let mut conn = app.db.read().await?;
-    let mut found = store::page(conn.conn(), filter, all, after, i64::from(limit) + 1).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = found.len() > size;
-    found.truncate(size);
-    for snippet in &mut found {
-        snippet.views += app.views.pending(snippet.id);
-    }
-    let next = found.last().filter(|_| more).map(|last| filter.sort.position(last));
-    Ok((found, next))
+    let load = async |pages: Vec<PageKey>| {
+        let mut conn = app.db.read().await?;
+        let mut found = HashMap::with_capacity(pages.len());
+        for page in pages {
+            let mut listed = store::page(conn.conn(), &page).await?;
+            for snippet in &mut listed.snippets {
+                snippet.views += app.views.pending(snippet.id);
+            }
+            found.insert(page, Arc::new(listed));
+        }
+        Ok(found)
+    };
+    let listed = app.reads.pages.find(PageKey { filter, all, after, limit }, load).await?;
+    listed.ok_or_else(|| Error::Internal("a page was not read".into()))
 }
 
 /// Those of the snippets with these ids that the caller may see listed.

@@ -98,8 +98,8 @@ async fn list_snippets(
     };
     let purpose = purpose(&filter)?;
     let after = page::after(&app, &purpose, query.cursor.as_deref())?;
-    let (data, next) = super::list(&app, &caller, &filter, after, Limit::or_default(query.limit)).await?;
-    page::respond(&app, &req, &purpose, data, next)
+    let listed = super::list(&app, &caller, filter, after, Limit::or_default(query.limit)).await?;
+    page::respond(&app, &req, &purpose, &listed.snippets, listed.next.as_ref())
 }
 
 /// What a cursor of a list is good for: this filter in this order.

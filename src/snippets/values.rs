@@ -64,7 +64,7 @@ impl Content {
 }
 
 /// The name of a language, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(try_from = "String")]
 #[sqlx(transparent)]
 #[schema(value_type = String, pattern = "^[a-z][a-z0-9+#._-]{0,31}$", example = "rust")]
@@ -99,7 +99,7 @@ impl TryFrom<String> for Language {
 }
 
 /// A word to find snippets by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$", example = "io")]
 pub struct Tag(pub(super) String);

@@ -178,10 +178,9 @@ where
     let answer = effect(&mut tx).await?;
     let text = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.to_string()))?;
     let sealed = app.sealer.seal(&purpose, app.ids.secret(), &text);
-    store::insert(tx.conn(), &lookup, &attempt.fingerprint, &sealed, now).await.map_err(|error| {
-        // Another node has answered the same request meanwhile.
-        if error.is_unique_violation() { Error::IdempotencyInProgress } else { error }
-    })?;
+    if !store::insert(tx.conn(), &lookup, &attempt.fingerprint, &sealed, now).await? {
+        return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
+    }
     tx.commit().await?;
     Ok((answer, false))
 }
