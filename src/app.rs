@@ -21,8 +21,9 @@ use crate::{
     id::Ids,
     jobs,
     limits::Limits,
-    realtime::{Realtime, Tuning},
+    realtime::{Realtime, Rules, Tuning},
     seal::Sealer,
+    search,
     snippets::{self, Views},
 };
 
@@ -68,6 +69,7 @@ impl App {
             drain: settings.drain,
             ring_bytes: settings.history_memory,
             max_streams: settings.max_streams,
+            roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -112,6 +114,7 @@ impl Server {
             async move { realtime.run().await }
         })];
         background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }

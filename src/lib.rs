@@ -9,11 +9,12 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`] are the features. Each has
-//!   `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
+//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`streams`],
+//!   [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it
+//!   keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
-//! - [`clock`], [`id`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
+//! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
 //!
@@ -23,6 +24,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod chat;
 pub mod clock;
 pub mod config;
 pub mod credentials;
@@ -33,7 +35,11 @@ pub mod http;
 pub mod id;
 pub mod jobs;
 pub mod limits;
+pub mod notifications;
+pub mod patch;
+pub mod presence;
 pub mod realtime;
 pub mod seal;
+pub mod search;
 pub mod snippets;
 pub mod streams;

@@ -85,6 +85,8 @@ pub enum ReadConn {
     Sqlite(PoolConnection<Sqlite>),
     /// From the pool of PostgreSQL.
     Postgres(PoolConnection<Postgres>),
+    /// The same, in a transaction with settings of its own.
+    PostgresTx(Transaction<'static, Postgres>),
 }
 
 impl ReadConn {
@@ -93,9 +95,13 @@ impl ReadConn {
         match self {
             Self::Sqlite(conn) => Conn::Sqlite(conn),
             Self::Postgres(conn) => Conn::Postgres(conn),
+            Self::PostgresTx(tx) => Conn::Postgres(tx),
         }
     }
 }
+
+/// PostgreSQL goes on with a statement whose client has gone, so it is given a limit.
+const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
 
 /// A transaction that writes: all of it is there after [`commit`](Self::commit), and nothing when it is dropped.
 pub struct WriteTx {
@@ -163,6 +169,18 @@ impl Db {
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
             Engine::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// A connection to read with for somebody who may be gone before the answer: on PostgreSQL no statement takes
+    /// longer than two seconds. On SQLite a statement ends at its next row when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When none becomes free in time.
+    pub async fn read_briefly(&self) -> Result<ReadConn> {
+        Ok(match &self.engine {
+            Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
+            Engine::Postgres(pool) => ReadConn::PostgresTx(pool.begin_with(BEGIN_BRIEF).await?),
         })
     }
 

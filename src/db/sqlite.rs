@@ -169,6 +169,9 @@ impl Group {
             drop(self.run("ROLLBACK").await);
         }
         let result = result.map_err(Error::from);
+        // Each commit is one sync of the disk: together they tell how many writes share one.
+        metrics::counter!("snippetbox_commits_total").increment(1);
+        metrics::counter!("snippetbox_writes_total").increment(self.members.len() as u64);
         for member in self.members.drain(..) {
             drop(member.send(result.clone())); // A member that is gone needs no answer.
         }

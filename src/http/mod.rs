@@ -30,16 +30,22 @@ pub use self::front::{IsHead, front};
 use crate::{
     accounts,
     app::App,
-    credentials, custom_topics,
+    chat, credentials, custom_topics,
     error::{Error, Result},
+    notifications, presence,
     realtime::Hub,
-    snippets, streams,
+    search, snippets, streams,
 };
 
 /// Every route of the server.
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
+        .configure(streams::sugar::configure)
         .configure(snippets::routes::configure)
+        .configure(presence::routes::configure)
+        .configure(chat::routes::configure)
+        .configure(notifications::routes::configure)
+        .configure(search::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

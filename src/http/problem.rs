@@ -155,6 +155,8 @@ fn database_kind(error: &sqlx::Error) -> Kind {
     match error {
         // SQLITE_FULL, and PostgreSQL's disk_full.
         sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("13" | "53100")) => STORAGE_FULL,
+        // PostgreSQL's query_canceled: the statement took longer than it may.
+        sqlx::Error::Database(e) if e.code().as_deref() == Some("57014") => OVERLOADED,
         // SQLITE_BUSY, and PostgreSQL's classes for lost connections, resources and operator intervention.
         sqlx::Error::Database(e)
             if e.code()

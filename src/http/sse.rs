@@ -159,6 +159,13 @@ pub fn respond(
     if head_only {
         return response.finish();
     }
+    if req.version() < Version::HTTP_11 {
+        // It knows no chunks: the stream ends where the connection does.
+        response.force_close();
+        let mut response = response.body(StreamBody { frames: Some(frames), form, handover: Handover::No });
+        response.head_mut().no_chunking(true);
+        return response;
+    }
     let socket = if handover { ClientSocket::take(req) } else { None };
     let handover = socket.map_or(Handover::No, Handover::First);
     response.body(StreamBody { frames: Some(frames), form, handover })

@@ -3,7 +3,7 @@
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::event::Key;
+use super::{event::Key, subscription::Viewer};
 use crate::error::{Error, Result};
 
 /// What an event does to the topic it is published on, besides being told.
@@ -68,4 +68,18 @@ pub struct Ending {
     pub audience: Option<Uuid>,
     /// The effect.
     pub effect: Effect,
+}
+
+impl Ending {
+    /// Whether somebody who has the topic keeps it.
+    pub(super) fn keeps(&self, viewer: Viewer) -> bool {
+        match &self.effect {
+            Effect::Withdraw => viewer.may_see(self.audience),
+            Effect::End => false,
+            Effect::Expel(user) => viewer.user != Some(*user),
+            Effect::Restrict(users) => {
+                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
+            }
+        }
+    }
 }

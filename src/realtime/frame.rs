@@ -117,6 +117,12 @@ impl Frame {
         self.chunk[self.body_at..].starts_with(b"id: ")
     }
 
+    /// Whether this tells about the stream itself, under this name.
+    #[must_use]
+    pub fn is_notice(&self, kind: &str) -> bool {
+        self.chunk[self.body_at..].starts_with(format!("event: {kind}\n").as_bytes())
+    }
+
     /// How many bytes the frame holds.
     #[must_use]
     pub fn size(&self) -> usize {

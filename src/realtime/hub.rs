@@ -9,9 +9,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Ephemeral, Lines, Realtime,
-    connection::{Connection, Offer},
-    event::{Event, Key},
+    Command, Lines, Realtime,
+    connection::Connection,
+    event::{Json, Key},
     frame::Frame,
     history::{Page, Start},
     log::Log,
@@ -20,14 +20,6 @@ use super::{
 };
 use crate::{clock::Timestamp, error::Result};
 
-/// How many connections are sent to before other tasks of the worker have their turn: 1 to 3 ms of work.
-const SLICE: usize = 256;
-/// How many events are handed over before other tasks of the worker have their turn: less than 1 ms of work.
-const HANDED: usize = 4_096;
-/// How many events one look at the log takes, so that what has gathered goes out in one write to each connection.
-const BATCH: usize = 256;
-/// How many bytes of events one look takes (or one event): what an empty queue has room for.
-const BATCH_BYTES: usize = 32 * 1024;
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How many topics one connection may listen to.
@@ -42,7 +34,7 @@ pub struct Hub {
 }
 
 pub(super) struct State {
-    head: u64,
+    pub(super) head: u64,
     /// The backlog of all connections, as the figures last said it.
     pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
@@ -58,6 +50,8 @@ pub struct Opening {
     pub subscriptions: Vec<Subscription>,
     /// What it wants to hear.
     pub wishes: Wishes,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// Where it begins.
     pub start: Start,
     /// The place in the log before the viewer's rights were looked at.
@@ -77,10 +71,23 @@ pub struct TopicChange {
     pub as_of: u64,
     /// What it will listen to as well.
     pub add: Vec<Subscription>,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// What it will no longer listen to.
     pub remove: Vec<Key>,
-    /// New guards and a new end, when the request came with fresh credentials.
-    pub renew: Option<(Vec<Subscription>, Option<Timestamp>)>,
+    /// The fresh credentials with which the request came, if they are good for the stream.
+    pub renew: Option<Renewal>,
+}
+
+/// Credentials that take the place of those with which a stream was opened.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// What they let their user see.
+    pub viewer: Viewer,
+    /// What they stand on.
+    pub guards: Vec<Subscription>,
+    /// When they end.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Hub {
@@ -116,7 +123,7 @@ impl Hub {
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
-        let (gap, as_of) = (opening.start == Start::Gap, opening.as_of);
+        let (gap, as_of, profile) = (opening.start == Start::Gap, opening.as_of, opening.profile.clone());
         let keys: Vec<Key> = opening.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         let connection = Rc::new(Connection::new(id, opening, position, now, heartbeat));
         connection.control(first);
@@ -126,6 +133,7 @@ impl Hub {
         for key in keys {
             self.listen(Key::clone(&key), &connection);
             self.show_board(&key, &connection);
+            self.attend(&key, &connection, profile.as_ref());
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
@@ -138,6 +146,11 @@ impl Hub {
         for (kind, frame) in self.node.board.of(key) {
             connection.tell(key, &kind, None, &frame);
         }
+    }
+
+    /// The connections of this moment.
+    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.state.borrow().connections.values().cloned().collect()
     }
 
     /// The place up to which this hub has delivered.
@@ -166,6 +179,7 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Rc<Connection>) {
+        self.lose(connection);
         let keys: Vec<Key> =
             connection.state.borrow().subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         for key in keys {
@@ -193,7 +207,7 @@ impl Hub {
         }
     }
 
-    fn listeners(&self, key: &Key) -> Option<Listeners> {
+    pub(super) fn listeners(&self, key: &Key) -> Option<Listeners> {
         self.state.borrow().topics.get(key).map(Rc::clone)
     }
 
@@ -205,6 +219,7 @@ impl Hub {
                 () = lines.events.notified() => self.deliver_new().await,
                 command = lines.commands.recv() => match command {
                     Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
+                    Some(Command::Announce(announcement)) => self.announce(&announcement).await,
                     Some(Command::Change(change, answer)) => {
                         if let Some(result) = self.change(change) {
                             drop(answer.try_send(result));
@@ -223,104 +238,8 @@ impl Hub {
         }
     }
 
-    /// Delivers everything that has come into the log since the last time.
-    async fn deliver_new(&self) {
-        loop {
-            let head = self.head();
-            let Some(events) = self.node.log.recent(head, BATCH) else {
-                return self.skip_to_present();
-            };
-            let events = &events[..burst(&events)];
-            let Some(last) = events.last() else { return };
-            // Set before the delivery: a connection that opens during it begins behind these events.
-            self.state.borrow_mut().head = last.seq;
-            let mut touched = Vec::new();
-            for event in events {
-                self.hand_over(event, &mut touched).await;
-            }
-            send(&touched).await;
-        }
-    }
-
-    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
-    fn skip_to_present(&self) {
-        let delivered = self.head();
-        self.state.borrow_mut().head = self.node.log.head();
-        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
-        for connection in &connections {
-            connection.catch_up();
-            // The events can be read later, but rights that ended must end now.
-            if self.make_up_for(delivered, connection).is_err() {
-                connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
-            }
-        }
-    }
-
-    /// Queues an event for those who listen, and notes who has something to be sent.
-    async fn hand_over(&self, event: &Event, touched: &mut Vec<Rc<Connection>>) {
-        let own = self.listeners(&event.topic);
-        let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
-        let mut queued = 0;
-        for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
-            if index % HANDED == HANDED - 1 {
-                tokio::task::yield_now().await;
-            }
-            // Whoever listens to both has it from the first; the position tells.
-            match connection.offer(event) {
-                Offer::Touched => touched.push(Rc::clone(connection)),
-                Offer::Queued => {}
-                Offer::NotWanted => continue,
-                Offer::FellBehind => {
-                    self.tell_lagged(connection);
-                    continue;
-                }
-            }
-            queued += 1;
-        }
-        metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let (Some(ending), Some(own)) = (&event.ending, own) {
-            for connection in own.iter() {
-                self.take_effect(ending, connection);
-            }
-        }
-    }
-
-    fn tell_lagged(&self, connection: &Connection) {
-        metrics::counter!("snippetbox_lagged_total").increment(1);
-        let cursor = self.node.log.id(connection.taken());
-        connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
-    }
-
-    async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
-        for connection in listeners.iter() {
-            connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
-        }
-        send(&listeners).await;
-    }
-
     /// A frame about the stream itself.
     pub(super) fn notice(&self, kind: &str, data: &serde_json::Value) -> Frame {
         Frame::notice(kind, self.node.clock.now(), data, None)
-    }
-}
-
-/// How many of the events go out together.
-fn burst(events: &[Arc<Event>]) -> usize {
-    let mut bytes = 0;
-    let fit = events.iter().take_while(|event| {
-        bytes += event.frame().size();
-        bytes <= BATCH_BYTES
-    });
-    fit.count().max(1).min(events.len())
-}
-
-/// Sends to each connection what was queued for it, in slices.
-async fn send(connections: &[Rc<Connection>]) {
-    for slice in connections.chunks(SLICE) {
-        for connection in slice {
-            connection.send();
-        }
-        tokio::task::yield_now().await;
     }
 }

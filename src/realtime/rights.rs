@@ -1,16 +1,38 @@
 //! Rights that end while a stream is open, or while it opens.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::PoisonError};
 
 use serde_json::json;
 
 use super::{
+    Realtime,
     connection::Connection,
     effect::{Effect, Ending},
     event::{Key, visible},
     hub::Hub,
 };
 use crate::error::{Error, Result};
+
+impl Realtime {
+    /// Ends what stands on rights that have ended, besides connections: in order, and each ending once, whichever
+    /// hub comes first.
+    pub(super) fn end_rights(&self) {
+        let mut through = self.rights_through.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = self.log.head();
+        let Some(endings) = self.log.endings(*through) else {
+            // Nobody knows any more whose rights have ended, so nobody keeps any; who has some says so again.
+            self.typing.forget_all();
+            self.roster.forget_leases();
+            *through = head;
+            return;
+        };
+        for ending in endings {
+            self.typing.take_effect(&ending);
+            self.roster.take_effect(&ending);
+            *through = ending.seq;
+        }
+    }
+}
 
 impl Hub {
     /// Applies what has ended rights since they were looked at, while the connection was not yet listening.
@@ -19,6 +41,9 @@ impl Hub {
     /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
     pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
         for ending in self.log().endings(as_of).ok_or(Error::Overloaded)? {
+            if ending.effect == Effect::Withdraw {
+                connection.withdraw(&ending);
+            }
             if connection.listens_to(&ending.topic) {
                 self.take_effect(&ending, connection);
             }
@@ -26,25 +51,49 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
-        let viewer = connection.viewer;
-        let keeps = match &ending.effect {
-            Effect::Withdraw => viewer.may_see(ending.audience),
-            Effect::Expel(user) => viewer.user != Some(*user),
-            Effect::Restrict(users) => {
-                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
+    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
+    pub(super) fn skip_to_present(&self) {
+        let delivered = self.head();
+        self.state.borrow_mut().head = self.node.log.head();
+        self.node.end_rights();
+        for connection in &self.connections() {
+            connection.catch_up_from(delivered);
+            // The events can be read later, but rights that ended must end now.
+            if self.make_up_for(delivered, connection).is_err() {
+                connection.cut(self.notice("closing", &json!({ "reason": "overloaded" })));
             }
-            Effect::End if connection.is_guarded_by(&ending.topic) => {
-                return connection.end(self.notice("closing", &json!({ "reason": &*ending.kind })));
+        }
+    }
+
+    /// Ends the rights that an event takes away, of those who listen to its topic and of those who have got earlier
+    /// events of it through its feed.
+    pub(super) fn end_rights(&self, ending: &Ending, listeners: &[Rc<Connection>]) {
+        self.node.end_rights();
+        if ending.effect == Effect::Withdraw {
+            for connection in &self.connections() {
+                connection.withdraw(ending);
             }
-            Effect::End => return self.close_topic(connection, &ending.topic, "deleted"),
-        };
-        if !keeps {
+        }
+        for connection in listeners {
+            self.take_effect(ending, connection);
+        }
+    }
+
+    fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
+        if ending.effect == Effect::End && connection.is_guarded_by(&ending.topic) {
+            // Who was signed out has left, unlike one whose stream was cut.
+            self.depart(connection, |_| true);
+            connection.cut(self.notice("closing", &json!({ "reason": &*ending.kind })));
+        } else if ending.effect == Effect::End {
+            self.close_topic(connection, &ending.topic, "deleted");
+        } else if !ending.keeps(connection.viewer) {
+            connection.state.borrow_mut().queue.forget(&ending.topic);
             self.close_topic(connection, &ending.topic, "not_permitted");
         }
     }
 
     fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
+        self.depart(connection, |left| left == key);
         connection.remove(key);
         self.unlisten(key, connection);
         let data = json!({ "topic": visible(key), "reason": reason });

@@ -15,72 +15,101 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use tokio::net::TcpStream;
 
-use super::{connection::State, frame::Form, stream::ConnectionStream};
+use super::{connection::Connection, frame::Form, hub::Hub, queue::Waiting, stream::ConnectionStream};
 
 /// How many frames are sent in one system call at most.
 const SLICES: usize = 64;
-/// How many bytes are taken from the queue at once: what the kernel holds for a socket before it asks to wait.
+/// How many bytes are sent in one system call (or one frame): what the kernel holds before it asks to wait.
 const BURST: usize = 16 * 1024;
 /// The chunk that ends a body.
-const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// A client's socket, with the bytes that it has not taken yet.
+/// A client's socket.
 pub(super) struct Socket {
     stream: TcpStream,
     form: Form,
-    /// Taken from the queue and not yet by the socket.
-    unsent: RefCell<Vec<Bytes>>,
+    /// The rest of a frame of which the socket has taken the beginning.
+    rest: RefCell<Bytes>,
     /// Whether the socket takes nothing for the moment.
     full: Cell<bool>,
     broken: Cell<bool>,
 }
 
+/// A frame that is about to be sent: what it came from, how much of the queue it took, and its bytes.
+type Sending = (Waiting, usize, Bytes);
+
 impl Socket {
     /// Sends what waits, as far as the socket takes it. Tells whether the connection's task must see to the rest;
     /// of a socket that was full before, it knows already.
-    pub(super) fn flush(&self, state: &mut State) -> bool {
+    pub(super) fn flush(&self, hub: &Hub, connection: &Connection) -> bool {
         if self.full.get() {
             return false;
         }
-        let mut unsent = self.unsent.borrow_mut();
-        while !self.full.get() && !self.broken.get() {
-            if unsent.is_empty() {
-                self.take(state, &mut unsent);
-            }
-            if unsent.is_empty() {
+        loop {
+            let sending = self.take(hub, connection);
+            if sending.is_empty() && self.rest.borrow().is_empty() {
                 return false;
             }
-            self.write(&mut unsent);
-        }
-        true
-    }
-
-    fn take(&self, state: &mut State, unsent: &mut Vec<Bytes>) {
-        let mut bytes = 0;
-        while unsent.len() < SLICES && bytes < BURST {
-            let Some(frame) = state.pop() else { return };
-            bytes += frame.size();
-            unsent.push(frame.chunk(self.form));
+            let written = self.write(&sending);
+            self.settle(connection, sending, written);
+            if self.full.get() || self.broken.get() {
+                return true;
+            }
         }
     }
 
-    fn write(&self, unsent: &mut Vec<Bytes>) {
-        let written = match unsent.as_slice() {
-            [one] => self.stream.try_write(one),
-            many => {
-                let slices: Vec<IoSlice<'_>> = many.iter().map(|bytes| IoSlice::new(bytes)).collect();
+    fn take(&self, hub: &Hub, connection: &Connection) -> Vec<Sending> {
+        let (mut sending, mut bytes) = (Vec::new(), 0);
+        while sending.len() < SLICES && bytes < BURST {
+            let Some((waiting, size, frame)) = hub.next(connection) else { break };
+            bytes += size;
+            sending.push((waiting, size, frame.chunk(self.form)));
+        }
+        sending
+    }
+
+    fn write(&self, sending: &[Sending]) -> usize {
+        let rest = self.rest.borrow();
+        let written = match (rest.is_empty(), sending) {
+            (true, [(_, _, one)]) => self.stream.try_write(one),
+            (_, many) => {
+                let all = std::iter::once(&*rest).chain(many.iter().map(|(_, _, bytes)| bytes));
+                let slices: Vec<IoSlice<'_>> = all.map(|bytes| IoSlice::new(bytes)).collect();
                 self.stream.try_write_vectored(&slices)
             }
         };
         match written {
-            Ok(count) => advance(unsent, count),
+            Ok(count) => return count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.full.set(true),
             Err(_) => self.broken.set(true),
         }
+        0
     }
 
-    fn has_unsent(&self) -> bool {
-        !self.unsent.borrow().is_empty()
+    /// Keeps the rest of the frame that was begun, and puts the others back: they may still be taken away.
+    fn settle(&self, connection: &Connection, sending: Vec<Sending>, mut written: usize) {
+        let mut rest = self.rest.borrow_mut();
+        let of_rest = written.min(rest.len());
+        rest.advance(of_rest);
+        written -= of_rest;
+        let mut state = connection.state.borrow_mut();
+        let mut unsent = Vec::new();
+        for (waiting, size, mut bytes) in sending {
+            if written == 0 {
+                unsent.push((waiting, size));
+                continue;
+            }
+            let of_this = written.min(bytes.len());
+            bytes.advance(of_this);
+            written -= of_this;
+            *rest = bytes;
+            if let Waiting::Durable(event) | Waiting::Fed(event) = waiting {
+                state.taken = event.seq;
+            }
+        }
+        for (waiting, size) in unsent.into_iter().rev() {
+            state.queue.put_back(waiting, size);
+        }
     }
 
     /// Whether the client has hung up. What it sends after its request means nothing, and is dropped.
@@ -109,23 +138,6 @@ impl Socket {
     }
 }
 
-/// Removes what was written.
-fn advance(unsent: &mut Vec<Bytes>, mut count: usize) {
-    let whole = unsent.iter().take_while(|bytes| {
-        let fits = bytes.len() <= count;
-        count -= if fits { bytes.len() } else { 0 };
-        fits
-    });
-    let whole = whole.count();
-    unsent.drain(..whole);
-    if let Some(first) = unsent.first_mut() {
-        first.advance(count);
-    }
-    if unsent.is_empty() {
-        *unsent = Vec::new(); // An idle connection keeps no buffer.
-    }
-}
-
 /// Goes on with a stream on its bare socket; the head of the response and the frames taken so far are out already.
 ///
 /// # Errors
@@ -136,13 +148,8 @@ pub fn take_over(
     form: Form,
 ) -> Result<(), ConnectionStream> {
     let Ok(socket) = watched(socket) else { return Err(stream) };
-    let socket = Rc::new(Socket {
-        stream: socket,
-        form,
-        unsent: RefCell::default(),
-        full: Cell::new(false),
-        broken: Cell::new(false),
-    });
+    let (full, broken) = (Cell::new(false), Cell::new(false));
+    let socket = Rc::new(Socket { stream: socket, form, rest: RefCell::default(), full, broken });
     stream.connection.state.borrow_mut().socket = Some(Rc::clone(&socket));
     metrics::counter!("snippetbox_streams_handed_over_total").increment(1);
     tokio::task::spawn_local(serve(stream, socket));
@@ -167,16 +174,17 @@ fn step(stream: &mut ConnectionStream, socket: &Socket, cx: &mut Context<'_>) ->
         if socket.poll_room(cx).is_pending() {
             return Poll::Pending;
         }
-        let queued = if socket.has_unsent() { Poll::Ready(true) } else { stream.poll_queued(cx) };
-        match queued {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(true) => {}
-            Poll::Ready(false) => {
-                // The end of the body; a client that cannot take five bytes any more hears it from the socket.
-                let _ = socket.stream.try_write(&LAST_CHUNK);
-                return Poll::Ready(());
+        if socket.rest.borrow().is_empty() {
+            match stream.poll_queued(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    // The end of the body; a client that cannot take five bytes any more sees the socket close.
+                    let _ = socket.stream.try_write(LAST_CHUNK);
+                    return Poll::Ready(());
+                }
             }
         }
-        socket.flush(&mut stream.connection.state.borrow_mut());
+        socket.flush(&stream.hub, &stream.connection);
     }
 }

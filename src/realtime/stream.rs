@@ -14,6 +14,7 @@ use super::{
     frame::Frame,
     history::Page,
     hub::Hub,
+    queue::Waiting,
 };
 use crate::error::Result;
 
@@ -24,7 +25,7 @@ type Reading = LocalBoxFuture<'static, Result<Option<Page>>>;
 
 /// The frames of one connection, in their order. Dropping it closes the connection.
 pub struct ConnectionStream {
-    hub: Rc<Hub>,
+    pub(super) hub: Rc<Hub>,
     pub(super) connection: Rc<Connection>,
     reading: Option<(u64, Reading)>,
 }
@@ -114,8 +115,18 @@ impl Stream for ConnectionStream {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        let queued = self.poll_queued(cx);
-        queued.map(|queued| self.connection.state.borrow_mut().pop().filter(|_| queued))
+        loop {
+            match self.poll_queued(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Ready(true) => {}
+            }
+            let Some((waiting, _, frame)) = self.hub.next(&self.connection) else { continue };
+            if let Waiting::Durable(event) | Waiting::Fed(event) = waiting {
+                self.connection.state.borrow_mut().taken = event.seq;
+            }
+            return Poll::Ready(Some(frame));
+        }
     }
 }
 

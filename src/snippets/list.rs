@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Content, Language, SnippetId, Tag, Tags, Title, Visibility};
+use super::{Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility};
 use crate::{
     accounts::{Profile, UserId},
     clock::Timestamp,
+    credentials::Caller,
 };
 
 /// A snippet in a list: with the beginning of its content, or with all of it where that was asked for.
@@ -27,6 +28,56 @@ pub struct SnippetSummary {
     pub views: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl From<Snippet> for SnippetSummary {
+    fn from(it: Snippet) -> Self {
+        Self {
+            id: it.id,
+            title: it.title,
+            excerpt: Some(it.content.excerpt()),
+            content: None,
+            language: it.language,
+            tags: it.tags,
+            visibility: it.visibility,
+            owner: it.owner,
+            version: it.version,
+            views: it.views,
+            created_at: it.created_at,
+            updated_at: it.updated_at,
+        }
+    }
+}
+
+/// Whose snippets are meant: a user's, or the caller's own.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub enum OwnerQuery {
+    Me,
+    User(UserId),
+}
+
+impl TryFrom<String> for OwnerQuery {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "me" => Ok(Self::Me),
+            id => {
+                id.parse().map(|id| Self::User(UserId(id))).map_err(|_| "must be the id of a user, or `me`")
+            }
+        }
+    }
+}
+
+impl OwnerQuery {
+    /// The user who is meant.
+    pub fn user(self, caller: &Caller) -> crate::error::Result<UserId> {
+        match self {
+            Self::Me => Ok(caller.require_user()?.id),
+            Self::User(id) => Ok(id),
+        }
+    }
 }
 
 /// Which snippets a list holds, and in which order.

@@ -6,8 +6,10 @@ mod store;
 mod values;
 mod views;
 
+use std::collections::HashMap;
+
 pub use self::{
-    list::{Filter, Position, SnippetSummary, Sort},
+    list::{Filter, OwnerQuery, Position, SnippetSummary, Sort},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
     views::{Viewer, Views, flush_views},
 };
@@ -15,10 +17,11 @@ use crate::{
     accounts::{Profile, UserId},
     app::App,
     credentials::{Caller, Scope},
-    db::WriteTx,
+    db::{ReadConn, WriteTx},
     error::{Error, Result},
     id::id_type,
     realtime::{self, Effect, Json, NewEvent},
+    search,
 };
 
 /// The topic of all public snippets.
@@ -47,6 +50,7 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) 
         updated_at: now,
     };
     store::insert(tx.conn(), &snippet).await?;
+    search::index(tx, &snippet).await?;
     let data = Json::of(&snippet)?;
     let event =
         event(app, caller, "snippet_created", (snippet.id, snippet.owner.id, snippet.visibility), data)?;
@@ -103,6 +107,28 @@ pub async fn list(
     Ok((found, next))
 }
 
+/// Those of the snippets with these ids that the caller may see listed.
+pub async fn listed(
+    app: &App,
+    conn: &mut ReadConn,
+    caller: &Caller,
+    ids: &[SnippetId],
+) -> Result<HashMap<SnippetId, Snippet>> {
+    let mut found = store::find_all(conn.conn(), ids).await?;
+    found.retain(|it| {
+        it.visibility == Visibility::Public || caller.user() == Some(it.owner.id) || caller.is_admin()
+    });
+    for snippet in &mut found {
+        snippet.views += app.views.pending(snippet.id);
+    }
+    Ok(found.into_iter().map(|snippet| (snippet.id, snippet)).collect())
+}
+
+/// The snippets with these ids, as they are stored and whoever may see them.
+pub async fn stored(tx: &mut WriteTx, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    store::find_all(tx.conn(), ids).await
+}
+
 /// Changes a snippet, if `allows` accepts its present version.
 pub async fn change(
     app: &App,
@@ -126,6 +152,7 @@ pub async fn change(
         ..old
     };
     store::update(tx.conn(), &snippet).await?;
+    search::index(tx, &snippet).await?;
     tell_change(app, tx, caller, &snippet, before).await?;
     Ok(snippet)
 }

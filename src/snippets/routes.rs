@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Change, Draft, Filter, Language, Snippet, SnippetId, SnippetSummary, Sort, Tag};
+use super::{Change, Draft, Filter, Language, OwnerQuery, Snippet, SnippetId, SnippetSummary, Sort, Tag};
 use crate::{
-    accounts::UserId,
     app::App,
     credentials::Caller,
     error::{Error, Result},
@@ -52,7 +51,7 @@ struct ListQuery {
     /// Only the snippets of this user; `me` for one's own.
     #[param(value_type = Option<String>)]
     #[schema(value_type = Option<String>)]
-    owner: Option<Owner>,
+    owner: Option<OwnerQuery>,
     /// Only snippets in this language.
     #[param(inline)]
     language: Option<Language>,
@@ -73,35 +72,6 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-/// Whose snippets: a user's, or the caller's own.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-enum Owner {
-    Me,
-    User(UserId),
-}
-
-impl TryFrom<String> for Owner {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
-            "me" => Ok(Self::Me),
-            id => {
-                id.parse().map(|id| Self::User(UserId(id))).map_err(|_| "must be the id of a user, or `me`")
-            }
-        }
-    }
-}
-
-fn owner(caller: &Caller, owner: Option<Owner>) -> Result<Option<UserId>> {
-    Ok(match owner {
-        None => None,
-        Some(Owner::User(id)) => Some(id),
-        Some(Owner::Me) => Some(caller.require_user()?.id),
-    })
-}
-
 /// Lists public snippets, and all of one's own.
 #[utoipa::path(
     tag = "snippets",
@@ -120,7 +90,7 @@ async fn list_snippets(
 ) -> Result<HttpResponse> {
     let with_content = query.include == Some(Include::Content);
     let filter = Filter {
-        owner: owner(&caller, query.owner)?,
+        owner: query.owner.map(|owner| owner.user(&caller)).transpose()?,
         language: query.language,
         tag: query.tag,
         sort: query.sort,

@@ -172,6 +172,22 @@ async fn read_one(conn: Conn<'_>, sql: &'static str, id: SnippetId) -> Result<Op
     row.map(Row::into_snippet).transpose()
 }
 
+/// The snippets with these ids, in whatever order.
+pub(super) async fn find_all(conn: Conn<'_>, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(select!("s.content", " AND s.id IN ("));
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(")").build_query_as::<Row>().fetch_all(c).await?
+    });
+    rows.into_iter().map(Row::into_snippet).collect()
+}
+
 pub(super) async fn find_rights(conn: Conn<'_>, id: SnippetId) -> Result<Option<(UserId, Visibility)>> {
     Ok(on_conn!(conn, |c| sqlx::query_as("SELECT owner_id, visibility FROM snippets WHERE id = $1")
         .bind(id)

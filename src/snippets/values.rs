@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::SnippetId;
-use crate::{accounts::Profile, clock::Timestamp};
+use crate::{accounts::Profile, clock::Timestamp, patch};
 
 /// How many characters of the content stand in lists.
 const EXCERPT: usize = 200;
@@ -16,6 +16,14 @@ const EXCERPT: usize = 200;
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "Read a file by lines")]
 pub struct Title(pub(super) String);
+
+impl Title {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl TryFrom<String> for Title {
     type Error = &'static str;
@@ -31,6 +39,14 @@ impl TryFrom<String> for Title {
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 524_288, example = "for line in file.lines() {}")]
 pub struct Content(pub(super) String);
+
+impl Content {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl TryFrom<String> for Content {
     type Error = &'static str;
@@ -60,6 +76,14 @@ impl Default for Language {
     }
 }
 
+impl Language {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Language {
     type Error = &'static str;
 
@@ -80,6 +104,14 @@ impl TryFrom<String> for Language {
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$", example = "io")]
 pub struct Tag(pub(super) String);
 
+impl Tag {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Tag {
     type Error = &'static str;
 
@@ -95,6 +127,13 @@ impl TryFrom<String> for Tag {
 #[serde(try_from = "Vec<Tag>")]
 #[schema(value_type = Vec<String>, max_items = 10, example = json!(["io", "files"]))]
 pub struct Tags(pub(super) Vec<Tag>);
+
+impl Tags {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tag> {
+        self.0.iter()
+    }
+}
 
 impl TryFrom<Vec<Tag>> for Tags {
     type Error = &'static str;
@@ -155,28 +194,16 @@ pub struct Draft {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    #[serde(default, deserialize_with = "kept")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = Title, required = false)]
     pub(super) title: Option<Title>,
-    #[serde(default, deserialize_with = "kept")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = Content, required = false)]
     pub(super) content: Option<Content>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) language: Option<Language>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) tags: Option<Tags>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) visibility: Option<Visibility>,
-}
-
-/// A field that has no default to go back to.
-fn kept<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
-    Option::deserialize(field)?.map(Some).ok_or_else(|| D::Error::custom("cannot be removed"))
-}
-
-/// A field that goes back to its default when it is removed.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    field: D,
-) -> Result<Option<T>, D::Error> {
-    Ok(Some(Option::deserialize(field)?.unwrap_or_default()))
 }

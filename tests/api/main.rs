@@ -1,13 +1,17 @@
 //! Behaviour as clients see it: HTTP over a real socket to a server with its own database, each test on both.
 
 mod backup;
+mod chat;
 mod conventions;
 mod custom_topics;
 mod idempotency;
 mod me;
+mod notifications;
 mod openapi;
 mod operations;
+mod presence;
 mod process;
+mod search;
 mod sessions;
 mod snippets;
 mod stream_tokens;

@@ -89,6 +89,8 @@ async fn only_the_first_plain_request_of_a_connection_is_handed_over(app: &TestA
         stream.write_all(request.as_bytes()).await.expect("sent");
         let opened = read_until(&mut stream, "server_time").await;
         assert!(!opened.to_lowercase().contains("content-encoding"), "{case}: {opened}");
+        let chunked = opened.to_lowercase().contains("transfer-encoding: chunked");
+        assert_eq!(chunked, case != "HTTP/1.0", "{case}: {opened}");
         eventually(case, async || (node.open_streams().await == 1).then_some(())).await;
         node.ann.has_snippet(json!({ "title": case })).await;
         read_until(&mut stream, case).await;

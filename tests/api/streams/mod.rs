@@ -8,4 +8,5 @@ mod resume;
 mod rights;
 mod sequencer;
 mod shape;
+mod slow;
 mod stalled;

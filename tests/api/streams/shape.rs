@@ -13,6 +13,7 @@ on_both_databases![
     long_polling_waits_for_something_new,
     topics_change_while_the_stream_is_open,
     types_and_echo_are_honoured,
+    the_form_is_the_one_that_the_client_likes_best,
     heartbeats_come_by_the_clock with ["--heartbeat", "15s"],
     malformed_and_forbidden_topics_are_refused,
     a_graceful_stop_says_so,
@@ -34,7 +35,7 @@ pub(super) async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestA
     let ann = app.user("ann").await;
     let snippet = ann.has_snippet(json!({})).await;
     let id = snippet["id"].as_str().expect("an id");
-    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}")).await;
+    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}&presence=off")).await;
     ann.patch(&path_of(&snippet), &json!({ "title": "Two" })).await.expect(200);
     ann.has_snippet(json!({ "title": "Another" })).await;
     let first = both.next().await;
@@ -93,6 +94,8 @@ pub(super) async fn topics_change_while_the_stream_is_open(app: &TestApp) {
     ann.publish("custom:two", &json!({ "type": "here", "data": 2 })).await.expect(202);
     assert_eq!(stream.next().await.kind, "here");
     ann.patch(&path, &json!({ "add": ["nonsense"] })).await.problem(422, "validation_failed");
+    let many: Vec<String> = (0..101).map(|number| format!("custom:{number}")).collect();
+    ann.patch(&path, &json!({ "add": many })).await.problem(422, "validation_failed");
 }
 
 pub(super) async fn types_and_echo_are_honoured(app: &TestApp) {
@@ -115,6 +118,21 @@ pub(super) async fn heartbeats_come_by_the_clock(app: &TestApp) {
     app.clock.advance(Duration::from_secs(15));
     let beat = stream.until("heartbeat").await;
     assert_eq!(beat.id, None);
+}
+
+async fn the_form_is_the_one_that_the_client_likes_best(app: &TestApp) {
+    for (accept, form) in [
+        ("*/*", "text/event-stream"),
+        ("text/html", "text/event-stream"),
+        ("application/json;q=0, text/event-stream", "text/event-stream"),
+        ("application/x-ndjson;q=0.1, text/event-stream", "text/event-stream"),
+        ("text/event-stream;q=0.1, application/x-ndjson", "application/x-ndjson"),
+        ("application/json, text/event-stream;q=0.9", "application/json"),
+    ] {
+        let call = app.anonymous().get("/v1/events?topics=snippets").header("Accept", accept);
+        let (_, response) = call.send().await;
+        assert_eq!(response.headers()["content-type"], form, "{accept}");
+    }
 }
 
 pub(super) async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
