@@ -74,6 +74,14 @@ impl Process {
     }
 }
 
+/// A test that fails leaves no server behind.
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// Runs the program with a mistake in its settings: its exit code, and what it said on standard error.
 pub fn run_to_its_end(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut child = program(arguments)
