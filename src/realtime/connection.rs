@@ -275,7 +275,7 @@ impl State {
     }
 
     /// Forgets the events that wait: the connection reads them from the log when it has taken what it was sent.
-    fn fall_behind(&mut self) {
+    pub(super) fn fall_behind(&mut self) {
         self.sift(|waiting| !matches!(waiting, Waiting::Durable(..)));
         self.position = self.taken;
         self.mode = Mode::CatchingUp;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Command, Realtime,
-    connection::{Connection, Waiting},
+    connection::{Connection, Mode, Offer, Waiting},
     event::{Frame, Key},
     hub::{Hub, SLICE},
     roster::{Announcement, Audience},
@@ -47,10 +47,11 @@ impl Realtime {
         self.tell(ephemeral);
     }
 
-    /// Hands something about who is there to the hubs; tells whether all of them have taken it.
-    pub(super) fn announce(&self, announcement: &Arc<Announcement>) -> bool {
-        let missed =
-            |hub: &&mpsc::Sender<Command>| hub.try_send(Command::Announce(Arc::clone(announcement))).is_err();
+    /// Hands what a window has brought to the hubs; tells whether all of them have taken it.
+    pub(super) fn announce(&self, announcements: &Arc<Vec<Announcement>>) -> bool {
+        let missed = |hub: &&mpsc::Sender<Command>| {
+            hub.try_send(Command::Announce(Arc::clone(announcements))).is_err()
+        };
         // All of them are tried: one that has no room must not keep it from the others.
         let n_missed = self.hubs().iter().filter(missed).count();
         metrics::counter!("snippetbox_ephemeral_dropped_total").increment(n_missed as u64);
@@ -60,22 +61,28 @@ impl Realtime {
 
 impl Hub {
     pub(super) async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
+        let Ephemeral { topic, kind, origin, frame } = ephemeral;
+        let Some(listeners) = self.listeners(topic) else { return };
         for slice in listeners.chunks(SLICE) {
             for connection in slice {
-                connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
+                if connection.tell(topic, kind, *origin, frame) == Offer::FellBehind {
+                    self.tell_lagged(connection);
+                }
             }
             tokio::task::yield_now().await;
         }
     }
 
-    pub(super) async fn announce(&self, announcement: &Announcement) {
-        let Some(listeners) = self.listeners(&announcement.topic) else { return };
-        for slice in listeners.chunks(SLICE) {
-            for connection in slice {
-                connection.hear(announcement);
+    /// Tells each listener what a window has brought of its topics.
+    pub(super) async fn announce(&self, announcements: &[Announcement]) {
+        for announcement in announcements {
+            let Some(listeners) = self.listeners(&announcement.topic) else { continue };
+            for slice in listeners.chunks(SLICE) {
+                for connection in slice {
+                    connection.hear(announcement);
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
     }
 }
@@ -107,15 +114,22 @@ impl Connection {
         state.push(Waiting::Roster(Key::clone(topic)));
     }
 
-    /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
-    pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
+    /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
+    /// read again. Else it replaces the one of its kind, or is lost.
+    fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) -> Offer {
         let mut state = self.state.borrow_mut();
         if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
-            return;
+            return Offer::NotWanted;
+        }
+        let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(..));
+        let mut outcome = Offer::Queued;
+        if !state.has_room(frame) && state.mode == Mode::Live && state.queue.iter().any(gives_way) {
+            state.fall_behind();
+            outcome = Offer::FellBehind;
         }
         if state.has_room(frame) {
             state.push(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
-            return;
+            return outcome;
         }
         let twin = state.queue.iter_mut().rev().find_map(|waiting| match waiting {
             Waiting::Ephemeral(t, k, old) if t == topic && &**k == kind => Some(old),
@@ -125,5 +139,11 @@ impl Connection {
             let old_size = std::mem::replace(old, frame.clone()).size();
             state.queued_bytes = state.queued_bytes + frame.size() - old_size;
         }
+        outcome
+    }
+
+    /// Hands over what holds on a topic, to a connection that has just begun to listen to it.
+    pub(super) fn show(&self, topic: &Key, kind: &str, frame: &Frame) {
+        self.tell(topic, kind, None, frame);
     }
 }

@@ -140,7 +140,7 @@ impl Hub {
     /// Hands over what holds now on a topic.
     pub(super) fn show_board(&self, key: &Key, connection: &Connection) {
         for (kind, frame) in self.node.board.of(key) {
-            connection.tell(key, &kind, None, &frame);
+            connection.show(key, &kind, &frame);
         }
     }
 
@@ -281,7 +281,7 @@ impl Hub {
         }
     }
 
-    fn tell_lagged(&self, connection: &Connection) {
+    pub(super) fn tell_lagged(&self, connection: &Connection) {
         metrics::counter!("snippetbox_lagged_total").increment(1);
         let cursor = self.node.log.id(connection.taken());
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
