@@ -21,6 +21,7 @@ use crate::{
     id::Ids,
     jobs,
     limits::Limits,
+    presence,
     realtime::{Realtime, Rules, Tuning},
     seal::Sealer,
     search,
@@ -114,6 +115,9 @@ impl Server {
         let listener = listen_on(listen).map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr()?;
         let app = web::Data::new(App::open(settings, clock).await?);
+        if let Err(error) = presence::take_over(&app).await {
+            tracing::warn!(%error, "who was there before is not known");
+        }
         let figures = figures();
         let mut background = vec![tokio::spawn({
             let realtime = Arc::clone(&app.realtime);
@@ -148,6 +152,9 @@ impl Server {
         }
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");
+        }
+        if let Err(error) = presence::hand_over(&self.app).await {
+            tracing::warn!(%error, "who is there could not be written down");
         }
         self.app.db.close().await;
     }

@@ -4,6 +4,7 @@
 //! ([`crate::realtime::Roster`]) knows them all. Here are the rules: who may ask, and what may be said of oneself.
 
 pub mod routes;
+mod store;
 pub mod typing;
 
 use std::time::Duration;
@@ -27,6 +28,11 @@ const FIELDS_LIMIT: usize = 1_024;
 const RESERVED: [&str; 3] = ["phx_ref", "phx_ref_prev", "joined_at"];
 /// What `status` may be.
 const STATUSES: [&str; 3] = ["active", "idle", "away"];
+
+/// How long after a stop of the server those who were there are still expected.
+const EXPECTED: Duration = Duration::from_secs(60);
+/// How long they have to come back after the start: streams that are closed at a stop are told to wait up to 5 s.
+const COMING_BACK: Duration = Duration::from_secs(10);
 
 /// What somebody says of themselves: any JSON object, of which `status` has a meaning.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -94,6 +100,26 @@ pub async fn change(app: &App, caller: &Caller, topic: &str, patch: Fields) -> R
         merge(&mut changed, patch.0.clone());
         checked(changed, "")
     })
+}
+
+/// Writes down who is there, because the server stops.
+pub async fn hand_over(app: &App) -> Result<()> {
+    let Some(people) = app.realtime.roster.hand_over()? else { return Ok(()) };
+    let mut tx = app.db.write().await?;
+    store::insert(tx.conn(), app.ids.next(), people.as_str(), app.clock.now()).await?;
+    tx.commit().await
+}
+
+/// Takes up who was there when the server stopped: a restart is no leave, for nobody.
+pub async fn take_over(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    let mut tx = app.db.write().await?;
+    let handed = store::take(tx.conn()).await?;
+    tx.commit().await?;
+    for (people, _) in handed.iter().filter(|(_, stopped_at)| stopped_at.plus(EXPECTED) > now) {
+        app.realtime.roster.take_over(people, now.plus(COMING_BACK))?;
+    }
+    Ok(())
 }
 
 /// A device is what holds a credential of its own.

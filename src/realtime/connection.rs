@@ -260,7 +260,7 @@ impl State {
 
     /// Forgets the events that wait, up to the one at a place: the connection reads them from the log when it has
     /// taken what it was sent.
-    fn fall_behind(&mut self, place: u64) {
+    pub(super) fn fall_behind(&mut self, place: u64) {
         let first = self.queue.first_place().unwrap_or(place);
         self.queue.sift(|waiting| !matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_)));
         self.position = first - 1;

@@ -68,7 +68,7 @@ impl Hub {
         }
     }
 
-    fn tell_lagged(&self, connection: &Connection) {
+    pub(super) fn tell_lagged(&self, connection: &Connection) {
         metrics::counter!("snippetbox_lagged_total").increment(1);
         let cursor = self.node.log.id(connection.state.borrow().position);
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));

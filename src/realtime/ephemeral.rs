@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Command, Realtime,
-    connection::Connection,
+    connection::{Connection, Mode, Offer},
     event::Key,
     frame::Frame,
     hub::Hub,
@@ -49,10 +49,11 @@ impl Realtime {
         self.tell(ephemeral);
     }
 
-    /// Hands something about who is there to the hubs; tells whether all of them have taken it.
-    pub(super) fn announce(&self, announcement: &Arc<Announcement>) -> bool {
-        let missed =
-            |hub: &&mpsc::Sender<Command>| hub.try_send(Command::Announce(Arc::clone(announcement))).is_err();
+    /// Hands what a window has brought to the hubs; tells whether all of them have taken it.
+    pub(super) fn announce(&self, announcements: &Arc<Vec<Announcement>>) -> bool {
+        let missed = |hub: &&mpsc::Sender<Command>| {
+            hub.try_send(Command::Announce(Arc::clone(announcements))).is_err()
+        };
         // All of them are tried: one that has no room must not keep it from the others.
         let n_missed = self.hubs().iter().filter(missed).count();
         metrics::counter!("snippetbox_ephemeral_dropped_total").increment(n_missed as u64);
@@ -62,19 +63,25 @@ impl Realtime {
 
 impl Hub {
     pub(super) async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
+        let Ephemeral { topic, kind, origin, frame } = ephemeral;
+        let Some(listeners) = self.listeners(topic) else { return };
         for connection in listeners.iter() {
-            connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
+            if connection.tell(topic, kind, *origin, frame) == Offer::FellBehind {
+                self.tell_lagged(connection);
+            }
         }
         self.send(&listeners).await;
     }
 
-    pub(super) async fn announce(&self, announcement: &Announcement) {
-        let Some(listeners) = self.listeners(&announcement.topic) else { return };
-        for connection in listeners.iter() {
-            connection.hear(announcement);
+    /// Tells each listener what a window has brought of its topics.
+    pub(super) async fn announce(&self, announcements: &[Announcement]) {
+        for announcement in announcements {
+            let Some(listeners) = self.listeners(&announcement.topic) else { continue };
+            for connection in listeners.iter() {
+                connection.hear(announcement);
+            }
+            self.send(&listeners).await;
         }
-        self.send(&listeners).await;
     }
 }
 
@@ -105,17 +112,31 @@ impl Connection {
         state.enqueue(Waiting::Roster(Key::clone(topic)), 0);
     }
 
-    /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
-    /// Whoever calls must have the hub send afterwards.
-    pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
+    /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
+    /// read again. Else it replaces the one of its kind, or is lost. Whoever calls must have the hub send afterwards.
+    fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) -> Offer {
         let mut state = self.state.borrow_mut();
         if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
-            return;
+            return Offer::NotWanted;
+        }
+        let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_));
+        let mut outcome = Offer::Queued;
+        if !state.queue.has_room(frame.size()) && state.mode == Mode::Live && state.queue.any(gives_way) {
+            let next = state.position + 1;
+            state.fall_behind(next);
+            outcome = Offer::FellBehind;
         }
         if state.queue.has_room(frame.size()) {
             let waiting = Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone());
-            return state.enqueue(waiting, frame.size());
+            state.enqueue(waiting, frame.size());
+        } else {
+            state.queue.replace(topic, kind, frame);
         }
-        state.queue.replace(topic, kind, frame);
+        outcome
+    }
+
+    /// Hands over what holds on a topic, to a connection that has just begun to listen to it.
+    pub(super) fn show(&self, topic: &Key, kind: &str, frame: &Frame) {
+        self.tell(topic, kind, None, frame);
     }
 }

@@ -144,7 +144,7 @@ impl Hub {
     /// Hands over what holds now on a topic.
     pub(super) fn show_board(&self, key: &Key, connection: &Connection) {
         for (kind, frame) in self.node.board.of(key) {
-            connection.tell(key, &kind, None, &frame);
+            connection.show(key, &kind, &frame);
         }
     }
 

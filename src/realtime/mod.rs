@@ -79,7 +79,7 @@ pub struct Tuning {
 /// What a node asks of the hubs of its workers.
 enum Command {
     Tell(Arc<Ephemeral>),
-    Announce(Arc<Announcement>),
+    Announce(Arc<Vec<Announcement>>),
     Change(TopicChange, mpsc::Sender<Result<Vec<String>>>),
     Drain(oneshot::Sender<()>),
 }

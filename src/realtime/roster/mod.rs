@@ -5,6 +5,7 @@
 //! watcher hears something twice: an entry's versions have names of their own that never come again.
 
 mod gathering;
+mod handover;
 #[cfg(test)]
 mod model;
 mod table;

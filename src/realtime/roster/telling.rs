@@ -65,19 +65,13 @@ impl Roster {
             self.changed.notified().await;
             while !self.is_idle() {
                 tokio::time::sleep(WINDOW).await;
-                // Those who go because the server stops come back to the next one: they have not left.
-                if node.is_draining() {
-                    return;
-                }
                 let counts = counted.elapsed() >= COUNTS;
                 if counts {
                     counted = tokio::time::Instant::now();
                 }
-                for announcement in self.window(counts) {
-                    let announcement = Arc::new(announcement);
-                    if !node.announce(&announcement) {
-                        self.tell_whole(&announcement.topic);
-                    }
+                let announcements = Arc::new(self.window(counts));
+                if !announcements.is_empty() && !node.announce(&announcements) {
+                    announcements.iter().for_each(|missed| self.tell_whole(&missed.topic));
                 }
             }
         }
@@ -85,10 +79,11 @@ impl Roster {
 
     /// Closes a window: everything that has changed in it, and the numbers too if it is time for them.
     pub(super) fn window(&self, counts: bool) -> Vec<Announcement> {
-        let mut table = self.lock();
+        let dirty = std::mem::take(&mut self.lock().dirty);
         let mut announcements = Vec::new();
-        for key in std::mem::take(&mut table.dirty) {
-            if let Err(error) = self.close(&mut table, &key, counts, &mut announcements) {
+        for key in dirty {
+            // Locked for each topic anew: many topics must not keep those waiting who come meanwhile.
+            if let Err(error) = self.close(&mut self.lock(), &key, counts, &mut announcements) {
                 tracing::error!(%error, "who is there could not be told");
             }
         }

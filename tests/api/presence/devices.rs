@@ -15,6 +15,7 @@ on_both_databases![
     an_update_is_of_the_connection_that_the_request_names,
     an_update_that_breaks_a_rule_changes_nothing,
     who_is_not_there_has_nothing_to_update,
+    a_restart_is_no_leave_for_who_comes_back with ["--presence-grace", "0s"],
     a_stop_of_the_server_is_no_leave with ["--presence-grace", "0s", "--drain", "1s"],
 ];
 
@@ -169,13 +170,10 @@ async fn who_is_not_there_has_nothing_to_update(app: &TestApp) {
 async fn a_stop_of_the_server_is_no_leave(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let topic = topic_of(&ann, "public").await;
+    // So many that the first are closed long before the last.
     let mut streams = Vec::new();
-    for person in [&ann, &bob, &ann, &bob] {
+    for person in std::iter::repeat_n([&ann, &bob], 20).flatten() {
         streams.push(watch(person, &topic, "").await.0);
-    }
-    for stream in &mut streams {
-        // Until everybody has heard of everybody.
-        while stream.next().await.data["joins"][&bob.id]["metas"].as_array().map(Vec::len) < Some(1) {}
     }
     app.stop().await;
     for mut stream in streams {
@@ -187,4 +185,35 @@ async fn a_stop_of_the_server_is_no_leave(app: &TestApp) {
             assert_eq!(event.data["leaves"], json!({}), "somebody left because the server stops");
         }
     }
+}
+
+async fn a_restart_is_no_leave_for_who_comes_back(app: &TestApp) {
+    let (ann, bob, cid) = (app.user("ann").await, app.user("bob").await, app.user("cid").await);
+    let topic = topic_of(&ann, "public").await;
+    let mut streams = Vec::new();
+    for person in [&ann, &bob, &cid] {
+        streams.push(watch(person, &topic, "").await.0);
+    }
+    ann.patch(&format!("/v1/presence/{topic}"), &json!({ "status": "idle" })).await.expect(200);
+    hold(&bob, &topic, &json!({ "ttl_s": 60 })).await.expect(200);
+    let before = present(&ann, &topic).await;
+    app.restart_with(&[]).await;
+    drop(streams);
+
+    let (mut anns, state) = watch(&ann, &topic, "").await;
+    assert_eq!(state, before["presences"], "with their names and all that they said");
+    let (_bobs, _) = watch(&bob, &topic, "").await;
+    app.clock.advance(Duration::from_millis(9_999));
+    assert_eq!(present(&ann, &topic).await, before);
+    let mut known = Known::of(&state);
+    app.clock.advance(Duration::from_millis(1));
+    let diff = anns.next().await;
+    assert_eq!((&diff.data["joins"], diff.data["leaves"].get(&cid.id).is_some()), (&json!({}), true));
+    known.apply(&diff.data);
+    assert_eq!(known.0, present(&ann, &topic).await["presences"], "who does not come back has left");
+
+    app.stop().await;
+    app.clock.advance(Duration::from_secs(61));
+    app.restart_with(&[]).await;
+    assert_eq!(present(&ann, &topic).await["count"], 0, "after a long time nobody is expected");
 }

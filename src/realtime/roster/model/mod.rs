@@ -1,5 +1,9 @@
 //! Random histories against a model that is too simple to be wrong: a list of entries and the times they end.
 
+mod client;
+mod expected;
+mod step;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,6 +14,11 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use self::{
+    client::{Known, data, state, sync_diff},
+    expected::{Expected, Stands},
+    step::{DEVICES, Step, USERS, step},
+};
 use super::{
     super::{
         event::{Json, Key},
@@ -17,94 +26,11 @@ use super::{
     },
     Lease, Newcomer, Roster, Rules,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 
-const USERS: usize = 5;
-const DEVICES: usize = 3;
+/// So many watch at most; the oldest gives way.
+const WATCHERS: usize = 2;
 const GRACE: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Clone)]
-enum Step {
-    Open {
-        user: usize,
-        device: usize,
-    },
-    Cut {
-        user: usize,
-        device: usize,
-    },
-    Leave {
-        user: usize,
-        device: usize,
-    },
-    /// Makes or renews a lease.
-    Hold {
-        user: usize,
-        device: usize,
-        seconds: u64,
-        status: Option<u8>,
-    },
-    Release {
-        user: usize,
-        device: usize,
-    },
-    /// Of one device, or of all.
-    Update {
-        user: usize,
-        device: Option<usize>,
-        status: u8,
-    },
-    /// Nobody says anything.
-    Silence {
-        millis: u64,
-    },
-    Window {
-        counts: bool,
-    },
-    Watch,
-    /// A hub had no room for what was announced.
-    Miss,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let at = || (0..USERS, 0..DEVICES);
-    prop_oneof![
-        6 => at().prop_map(|(user, device)| Step::Open { user, device }),
-        4 => at().prop_map(|(user, device)| Step::Cut { user, device }),
-        1 => at().prop_map(|(user, device)| Step::Leave { user, device }),
-        2 => (at(), 10_u64..20, proptest::option::of(0_u8..3))
-            .prop_map(|((user, device), seconds, status)| Step::Hold { user, device, seconds, status }),
-        1 => at().prop_map(|(user, device)| Step::Release { user, device }),
-        2 => (0..USERS, proptest::option::of(0..DEVICES), 0_u8..3)
-            .prop_map(|(user, device, status)| Step::Update { user, device, status }),
-        4 => prop_oneof![0_u64..200, 4_000_u64..6_000, 9_000_u64..21_000]
-            .prop_map(|millis| Step::Silence { millis }),
-        6 => any::<bool>().prop_map(|counts| Step::Window { counts }),
-        1 => Just(Step::Watch),
-        1 => Just(Step::Miss),
-    ]
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Stands {
-    Open(Uuid),
-    Gone(Timestamp),
-    Lease(usize, Timestamp),
-}
-
-/// What must be there.
-#[derive(Debug, Clone)]
-struct Expected {
-    number: usize,
-    version: usize,
-    user: usize,
-    stands: Stands,
-    joined_at: Timestamp,
-    status: Value,
-}
-
-/// Entries by reference, as a client keeps them.
-type Known = BTreeMap<String, BTreeMap<String, Value>>;
 
 struct World {
     clock: Clock,
@@ -117,6 +43,7 @@ struct World {
     counted: Option<Value>,
     /// Which version of which entry a reference names.
     names: BTreeMap<String, (usize, usize)>,
+    named: BTreeSet<(usize, usize)>,
     /// What all watchers were told of last, and whether one has come since.
     settled: Option<BTreeSet<(usize, usize)>>,
 }
@@ -135,6 +62,7 @@ impl World {
             watchers: Vec::new(),
             counted: None,
             names: BTreeMap::new(),
+            named: BTreeSet::new(),
             settled: Some(BTreeSet::new()),
         }
     }
@@ -188,7 +116,7 @@ impl World {
             Step::Hold { user, device, seconds, status } => self.hold(user, device, seconds, status),
             Step::Release { user, device } => {
                 self.roster.end_lease(&self.key, id(user), &device_key(device));
-                self.expected.retain(|it| it.user != user || !is_lease(it, device));
+                self.expected.retain(|it| it.user != user || !it.is_lease_of(device));
             }
             Step::Update { user, device, status } => self.update(user, device, status),
             Step::Silence { millis } => {
@@ -224,10 +152,10 @@ impl World {
             Lease { device: device_key(device), guards: Vec::new(), until, fields: status.map(fields) };
         self.roster.lease(&self.key, &Self::newcomer(user), lease).unwrap();
         let stands = Stands::Lease(device, until);
-        match self.expected.iter_mut().find(|it| it.user == user && is_lease(it, device)) {
+        match self.expected.iter_mut().find(|it| it.user == user && it.is_lease_of(device)) {
             Some(old) => {
                 old.stands = stands;
-                status.inspect(|status| say(old, *status));
+                status.inspect(|status| old.say(*status));
             }
             None => self.expect(user, stands, status.map_or(Value::Null, Value::from)),
         }
@@ -242,11 +170,14 @@ impl World {
         let answer = self.roster.update(&self.key, id(user), connection, |_| Ok(fields(status)));
         let meant =
             |it: &&mut Expected| it.user == user && connection.is_none_or(|id| it.stands == Stands::Open(id));
-        let n_meant = self.expected.iter_mut().filter(meant).map(|it| say(it, status)).count();
+        let n_meant = self.expected.iter_mut().filter(meant).map(|it| it.say(status)).count();
         assert_eq!(answer.is_ok(), n_meant > 0);
     }
 
     fn watch(&mut self) {
+        if self.watchers.len() == WATCHERS {
+            self.watchers.remove(0);
+        }
         let (kind, frame) = self.roster.state(&self.key, Presence::Observe).unwrap();
         let mut known = Known::new();
         if kind == "presence_state" {
@@ -280,9 +211,11 @@ impl World {
         if self.settled.as_ref() == Some(&now) {
             assert!(!told, "nothing has changed, and something was told");
         }
-        for known in self.watchers.clone() {
-            assert_eq!(self.versions(&known), now, "a watcher knows who is there");
+        let watchers = std::mem::take(&mut self.watchers);
+        for known in &watchers {
+            assert_eq!(self.versions(known), now, "a watcher knows who is there");
         }
+        self.watchers = watchers;
         self.settled = Some(now);
     }
 
@@ -309,15 +242,15 @@ impl World {
     }
 
     fn name(&mut self, user: &str, phx_ref: &str, meta: &Value) -> Option<(usize, usize)> {
-        let named: BTreeSet<(usize, usize)> = self.names.values().copied().collect();
         let is_it = |it: &&Expected| {
             id(it.user).to_string() == user
                 && meta["joined_at"] == it.joined_at.to_string()
                 && meta["status"] == it.status
-                && !named.contains(&(it.number, it.version))
+                && !self.named.contains(&(it.number, it.version))
         };
         let it = self.expected.iter().find(is_it)?;
         let version = (it.number, it.version);
+        self.named.insert(version);
         self.names.insert(phx_ref.to_owned(), version);
         Some(version)
     }
@@ -331,45 +264,8 @@ fn device_key(device: usize) -> Key {
     format!("device {device}").into()
 }
 
-fn is_lease(it: &Expected, device: usize) -> bool {
-    matches!(it.stands, Stands::Lease(of, _) if of == device)
-}
-
 fn fields(status: u8) -> Map<String, Value> {
     Map::from_iter([("status".to_owned(), json!(status))])
-}
-
-fn say(it: &mut Expected, status: u8) {
-    if it.status != json!(status) {
-        (it.status, it.version) = (json!(status), it.version + 1);
-    }
-}
-
-fn data(envelope: &[u8]) -> Value {
-    serde_json::from_slice::<Value>(envelope).unwrap()["data"].take()
-}
-
-fn metas(presence: &Value) -> impl Iterator<Item = (String, Value)> {
-    let metas = presence["metas"].as_array().unwrap().iter();
-    metas.map(|meta| (meta["phx_ref"].as_str().unwrap().to_owned(), meta.clone()))
-}
-
-fn state(data: &Value) -> Known {
-    data.as_object().unwrap().iter().map(|(user, it)| (user.clone(), metas(it).collect())).collect()
-}
-
-/// As Phoenix Presence does it: joins first, then leaves.
-fn sync_diff(known: &mut Known, diff: &Value) {
-    for (user, join) in diff["joins"].as_object().unwrap() {
-        known.entry(user.clone()).or_default().extend(metas(join));
-    }
-    for (user, leave) in diff["leaves"].as_object().unwrap() {
-        let Some(present) = known.get_mut(user) else { continue };
-        metas(leave).for_each(|(phx_ref, _)| drop(present.remove(&phx_ref)));
-        if present.is_empty() {
-            known.remove(user);
-        }
-    }
 }
 
 proptest! {
