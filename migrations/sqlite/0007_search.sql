@@ -15,9 +15,6 @@ CREATE VIRTUAL TABLE search_terms USING fts5 (
     terms, content = '', contentless_delete = 1, detail = 'none', tokenize = 'ascii'
 );
 
--- Each write makes a small index of its own. Merging eight at a time keeps writes cheap, and readers have few to ask.
-INSERT INTO search_terms (search_terms, rank) VALUES ('automerge', 8);
-
 CREATE TRIGGER search_entries_deleted AFTER DELETE ON search_entries BEGIN
     DELETE FROM search_terms WHERE rowid = old.place;
 END;

@@ -14,8 +14,8 @@ use crate::{db::ReadConn, error::Result, snippets::SnippetId};
 const WITH_WORDS: usize = 100;
 /// How many of the newest entries with all words in the head are weighed, where there are older ones.
 const WITH_HEAD: usize = 50;
-/// Where fewer were found by their words, the query is also looked for inside of words.
-const FEW: usize = 20;
+/// How many hits with the query as it stands are enough.
+const ENOUGH: usize = 20;
 /// How many entries are looked at for the query as it stands: so many at a time, so often, so many bytes of them.
 const BATCH: usize = 50;
 const MAX_BATCHES: usize = 5;
@@ -67,7 +67,7 @@ impl Candidates {
                 found.add(conn, wish.whole_in_head(filter), scope, WITH_HEAD, By::Whole).await?;
             }
         }
-        if wish.is_code || found.0.len() < FEW {
+        if wish.is_code || found.0.is_empty() {
             found.add_literal(conn, wish, filter, scope).await?;
         }
         if found.0.is_empty() {
@@ -124,7 +124,7 @@ impl Candidates {
                 bytes <= MAX_BYTES
             });
             found += self.add_those_with(conn, &wish.literal, entries).await?;
-            if !more || found >= FEW || bytes > MAX_BYTES {
+            if !more || found >= ENOUGH || bytes > MAX_BYTES {
                 break;
             }
         }

@@ -17,6 +17,8 @@ const MAX_BYTES: usize = 640 * 1024;
 const LONGEST_WORD: usize = 40;
 /// Up to how many characters a beginning is a term of its own; longer ones are few enough to be looked up as ranges.
 pub(super) const LONGEST_START: usize = 4;
+/// How many characters a gram has.
+pub(super) const GRAM: usize = 4;
 /// The lengths of words in which typos are looked for.
 const WITH_TYPOS: std::ops::RangeInclusive<usize> = 4..=24;
 
@@ -33,10 +35,8 @@ pub(super) enum Kind {
     HeadStart,
     /// A word with one character left out, or with none.
     Near,
-    /// Three characters in a row.
+    /// So many characters in a row as [`GRAM`] says.
     Gram,
-    /// Two characters in a row that are not both of a word.
-    Pair,
     Language,
     Tag,
     Owner,
@@ -53,7 +53,6 @@ pub(super) fn term(kind: Kind, text: &str) -> String {
         Kind::HeadStart => 'i',
         Kind::Near => 'n',
         Kind::Gram => 'g',
-        Kind::Pair => 'p',
         Kind::Language => 'l',
         Kind::Tag => 't',
         Kind::Owner => 'o',
@@ -91,19 +90,6 @@ pub(super) fn near(word: &str) -> Vec<String> {
     let without = |(at, gone): (usize, char)| format!("{}{}", &word[..at], &word[at + gone.len_utf8()..]);
     let shorter: BTreeSet<String> = word.char_indices().map(without).collect();
     std::iter::once(word.to_owned()).chain(shorter).collect()
-}
-
-/// The terms of three characters in a row; of two, where there are no more.
-pub(super) fn grams(folded: &str) -> Vec<String> {
-    let characters: Vec<char> = folded.chars().collect();
-    match characters.as_slice() {
-        pair @ [_, _] if is_pair(pair) => vec![term(Kind::Pair, folded)],
-        more => more.windows(3).map(|three| term(Kind::Gram, &three.iter().collect::<String>())).collect(),
-    }
-}
-
-fn is_pair(pair: &[char]) -> bool {
-    !pair.contains(&' ') && !pair.iter().all(|character| character.is_alphanumeric())
 }
 
 /// What the index keeps of a snippet.
@@ -161,16 +147,15 @@ fn starts(terms: &mut Bounded, kind: Kind, word: &str) {
     }
 }
 
+/// The end is padded, so that what is shorter than a gram is the beginning of one wherever it stands.
 fn add_grams(terms: &mut Bounded, folded: &str) {
-    let characters: Vec<char> = folded.chars().collect();
-    let mut threes: Vec<&[char]> = characters.windows(3).collect();
-    let mut pairs: Vec<&[char]> = characters.windows(2).filter(|pair| is_pair(pair)).collect();
-    for (kind, grams) in [(Kind::Gram, &mut threes), (Kind::Pair, &mut pairs)] {
-        grams.sort_unstable();
-        grams.dedup();
-        for gram in grams {
-            terms.push(term(kind, &gram.iter().collect::<String>()));
-        }
+    let padding = std::iter::repeat_n(' ', GRAM - 1);
+    let characters: Vec<char> = folded.chars().chain(padding).collect();
+    let mut grams: Vec<&[char]> = characters.windows(GRAM).collect();
+    grams.sort_unstable();
+    grams.dedup();
+    for gram in grams {
+        terms.push(term(Kind::Gram, &gram.iter().collect::<String>()));
     }
 }
 
@@ -196,7 +181,7 @@ impl Bounded {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_BYTES, Terms, grams, near};
+    use super::{MAX_BYTES, Terms, near};
     use crate::{
         accounts::UserId,
         search::{Document, text::is_near},
@@ -236,15 +221,6 @@ mod tests {
         for terms in [words, grams] {
             let bytes: usize = terms.iter().map(String::len).sum();
             assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES / 2, "{bytes}");
-        }
-    }
-
-    #[test]
-    fn every_gram_of_a_part_is_a_gram_of_the_whole() {
-        let whole = terms("fn main() {\n    a.b();\n\tx->y\u{0}é🦀 'q' \"r\" }").grams;
-        for part in ["fn main(", "a.b()", "->", "()", "\u{0}é🦀", "'q' \"r\""] {
-            assert!(!grams(part).is_empty(), "{part}");
-            assert!(grams(part).iter().all(|gram| whole.contains(gram)), "{part}");
         }
     }
 

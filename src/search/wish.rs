@@ -2,15 +2,15 @@
 
 use super::{
     Filter,
-    terms::{self, Kind, LONGEST_START, cut, grams, near, term},
+    terms::{self, GRAM, Kind, LONGEST_START, cut, near, term},
     text::{fold, runs},
 };
 
 /// How many words of a query count.
 const MAX_WORDS: usize = 16;
 /// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
-const MAX_GRAMS: usize = 8;
-const MAX_INNER: usize = 4;
+const MAX_GRAMS: usize = 4;
+const MAX_INNER: usize = 2;
 
 /// A word that is looked for, folded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +101,6 @@ impl Wish {
     /// What a text must have that holds the literal.
     pub(super) fn as_it_stands(&self, filter: &Filter) -> Option<Ask> {
         let grams = grams(&self.literal);
-        let apart = grams.len().div_ceil(MAX_GRAMS).max(1);
-        let grams: Vec<Part> = grams.into_iter().step_by(apart).map(Part::Term).collect();
         if grams.is_empty() {
             return None;
         }
@@ -138,6 +136,19 @@ fn looked_for(word: &Word, whole: Kind, start: Kind) -> Part {
     }
 }
 
+/// Some of the grams of a text, from all over it. One that is shorter begins a gram; of two letters, nothing is sought.
+fn grams(text: &str) -> Vec<Part> {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() < GRAM {
+        let telling = characters.len() > 2 || characters.iter().any(|character| !character.is_alphanumeric());
+        return Vec::from_iter(telling.then(|| Part::Start(term(Kind::Gram, text))));
+    }
+    let all: Vec<&[char]> = characters.windows(GRAM).collect();
+    let apart = all.len().div_ceil(MAX_GRAMS);
+    let chosen = all.iter().rev().step_by(apart);
+    chosen.map(|gram| Part::Term(term(Kind::Gram, &gram.iter().collect::<String>()))).collect()
+}
+
 fn filtered(filter: &Filter) -> Vec<Part> {
     let owner = filter.owner.map(terms::owner);
     let language = filter.language.as_ref().map(|language| term(Kind::Language, language.as_str()));
@@ -147,8 +158,11 @@ fn filtered(filter: &Filter) -> Vec<Part> {
 
 #[cfg(test)]
 mod tests {
-    use super::Wish;
-    use crate::search::Filter;
+    use super::{Part, Wish};
+    use crate::{
+        accounts::UserId,
+        search::{Document, Filter, terms::Terms},
+    };
 
     fn words(query: &str) -> Option<String> {
         let words = Wish::read(query)?.words;
@@ -181,15 +195,34 @@ mod tests {
     fn a_long_text_asks_for_few_terms() {
         let wish = Wish::read(&"let mut buffer = vec![0; 1024]; ".repeat(30)).unwrap();
         let ask = wish.as_it_stands(&Filter::default()).unwrap();
-        assert!((4..=8).contains(&ask.grams.len()) && (1..=4).contains(&ask.words.len()), "{ask:?}");
+        assert!((3..=4).contains(&ask.grams.len()) && (1..=2).contains(&ask.words.len()), "{ask:?}");
         assert!(wish.words.len() <= 16);
     }
 
     #[test]
-    fn what_is_too_short_for_a_gram_is_not_asked_for() {
-        let grams = |query: &str| {
-            Wish::read(query).unwrap().as_it_stands(&Filter::default()).map(|ask| ask.grams.len())
+    fn what_a_piece_of_a_text_asks_for_the_text_has() {
+        let text = "fn main() {\n    a.b();\n\tx->y\u{0}é🦀 'q' \"r\" }";
+        let document = Document {
+            owner: UserId(uuid::Uuid::nil()),
+            public: true,
+            language: "rust",
+            tags: Vec::new(),
+            title: "",
+            content: text,
         };
-        assert_eq!([grams("fn"), grams("->"), grams("abc"), grams("a b")], [None, Some(1), Some(1), Some(1)]);
+        let grams = Terms::of(&document).grams;
+        for piece in ["fn main(", "a.b()", "->", "()", "\u{0}é🦀", "'q' \"r\"", "\"r\" }", "r\" }", "ain"]
+        {
+            let ask = Wish::read(piece).unwrap().as_it_stands(&Filter::default()).unwrap();
+            for part in &ask.grams {
+                let has = match part {
+                    Part::Term(term) => grams.contains(term),
+                    Part::Start(start) => grams.iter().any(|gram| gram.starts_with(start)),
+                    Part::Any(_) => false,
+                };
+                assert!(has, "{piece}: {part:?}");
+            }
+        }
+        assert!(Wish::read("fn").unwrap().as_it_stands(&Filter::default()).is_none());
     }
 }
