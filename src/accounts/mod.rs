@@ -117,7 +117,19 @@ pub struct Registration {
 pub struct AccountChange {
     pub email: Option<Email>,
     pub name: Option<Name>,
-    pub password_hash: Option<String>,
+    pub password: Option<NewPassword>,
+}
+
+/// A new password of somebody who knew the present one.
+pub struct NewPassword {
+    pub proof: Proof,
+    pub hash: String,
+}
+
+/// That somebody knew a user's password: good for as long as that stays the same.
+pub struct Proof {
+    user: UserId,
+    password_hash: String,
 }
 
 /// Creates an account. The first one of an installation is its administrator's.
@@ -145,9 +157,12 @@ pub async fn me(app: &App, caller: &Caller) -> Result<User> {
     store::find(conn.conn(), caller.require_user()?.id).await?.ok_or(Error::NotFound("user"))
 }
 
-/// An account, as its owner sees it.
-pub async fn account(tx: &mut WriteTx, id: UserId) -> Result<User> {
-    store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
+/// The account of who knew the password, unless it was changed since; until the transaction ends it stays.
+pub async fn confirm(tx: &mut WriteTx, proof: &Proof) -> Result<User> {
+    if store::hold_hash(tx.conn(), proof.user).await?.as_ref() != Some(&proof.password_hash) {
+        return Err(Error::InvalidCredentials);
+    }
+    store::find(tx.conn(), proof.user).await?.ok_or(Error::NotFound("user"))
 }
 
 /// What everybody may know of a user.
@@ -157,42 +172,54 @@ pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
 }
 
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
-pub async fn authenticate(app: &App, email: String, password: &str) -> Result<UserId> {
+pub async fn authenticate(app: &App, email: String, password: &str) -> Result<Proof> {
     let mut conn = app.db.read().await?;
     let found = match Email::try_from(email) {
         Ok(email) => store::find_password(conn.conn(), &email).await?,
         Err(_) => None, // What is no address is nobody's.
     };
     drop(conn);
-    let (id, hash) = found.unzip();
+    let hash = found.as_ref().map(|(_, hash)| hash.clone());
     let matches = app.passwords.verify(Password::guess(password), hash).await?;
-    id.filter(|_| matches).ok_or(Error::InvalidCredentials)
+    let proof = found.map(|(user, password_hash)| Proof { user, password_hash });
+    proof.filter(|_| matches).ok_or(Error::InvalidCredentials)
 }
 
-/// Whether `password` is the caller's present one.
-pub async fn require_password(app: &App, caller: &Caller, password: Password) -> Result<()> {
+/// The proof that `password` is the caller's present one.
+pub async fn require_password(app: &App, caller: &Caller, password: Password) -> Result<Proof> {
+    let user = caller.require_user()?.id;
     let mut conn = app.db.read().await?;
-    let hash = store::find_hash(conn.conn(), caller.require_user()?.id).await?;
+    let hash = store::find_hash(conn.conn(), user).await?;
     drop(conn);
-    if app.passwords.verify(password, hash).await? {
-        Ok(())
-    } else {
-        Err(Error::invalid("/current_password", "is not the present password"))
-    }
+    let matches = app.passwords.verify(password, hash.clone()).await?;
+    let proof = hash.map(|password_hash| Proof { user, password_hash });
+    proof.filter(|_| matches).ok_or_else(not_the_present)
 }
 
-/// Changes the caller's account. A new password ends all other sessions and tokens of the account.
+fn not_the_present() -> Error {
+    Error::invalid("/current_password", "is not the present password")
+}
+
+/// Changes the caller's account. A new password ends all other sessions and tokens of the account, for which the
+/// transaction must have begun alone.
 pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: AccountChange) -> Result<User> {
     let id = caller.require_user()?.id;
-    let new_password = change.password_hash.is_some();
+    if let Some(password) = &change.password {
+        let confirmed = confirm(tx, &password.proof).await;
+        confirmed.map_err(|error| match error {
+            Error::InvalidCredentials => not_the_present(),
+            other => other,
+        })?;
+    }
     store::update(tx.conn(), id, &change).await.map_err(taken)?;
-    if new_password {
+    if change.password.is_some() {
         credentials::end_others(app, tx, caller).await?;
     }
     store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
 
-/// Deletes the caller's account with everything that is theirs, and ends their streams.
+/// Deletes the caller's account with everything that is theirs, and ends their streams. The transaction must have
+/// begun alone, lest more of theirs comes meanwhile.
 pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let id = caller.require_user()?.id;
     snippets::delete_all_of(app, tx, caller).await?;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{AccountChange, Email, Name, Password, Profile, Registration, User, UserId};
+use super::{AccountChange, Email, Name, NewPassword, Password, Profile, Registration, User, UserId};
 use crate::{
     app::App,
-    credentials::{Caller, Scope},
+    credentials::{self, Caller, Scope},
     error::{Error, Result},
     http::{
         caller::ended_cookie,
@@ -126,24 +126,29 @@ async fn me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
 async fn change_me(app: web::Data<App>, caller: Caller, body: Body<ChangeMe>) -> Result<HttpResponse> {
     caller.require(Scope::Write)?;
     let ChangeMe { email, name, password, current_password } = body.input;
-    let password_hash = match password {
-        Some(password) => Some(new_hash(&app, &caller, current_password, password).await?),
+    let password = match password {
+        Some(password) => Some(new_password(&app, &caller, current_password, password).await?),
         None => None,
     };
-    let mut tx = app.db.write().await?;
-    let user = super::change(&app, &mut tx, &caller, AccountChange { email, name, password_hash }).await?;
+    let mut tx = credentials::begin_alone(&app, &caller).await?;
+    let user = super::change(&app, &mut tx, &caller, AccountChange { email, name, password }).await?;
     tx.commit().await?;
     Ok(HttpResponse::Ok().json(user))
 }
 
-/// The hash of a new password, for somebody who knows the present one.
-async fn new_hash(app: &App, caller: &Caller, current: Option<Password>, new: Password) -> Result<String> {
+/// A new password, for somebody who knows the present one.
+async fn new_password(
+    app: &App,
+    caller: &Caller,
+    current: Option<Password>,
+    new: Password,
+) -> Result<NewPassword> {
     let missing = || Error::invalid("/current_password", "is required with a new password");
     let current = current.ok_or_else(missing)?;
     // Counted like a sign-in: with a stolen session this would be the place to guess passwords.
     app.limits.sign_in(caller.address)?;
-    super::require_password(app, caller, current).await?;
-    app.passwords.hash(new).await
+    let proof = super::require_password(app, caller, current).await?;
+    Ok(NewPassword { proof, hash: app.passwords.hash(new).await? })
 }
 
 /// Delete one's own account
@@ -159,7 +164,7 @@ async fn new_hash(app: &App, caller: &Caller, current: Option<Password>, new: Pa
 #[delete("/v1/me")]
 async fn delete_me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
     caller.require(Scope::Write)?;
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin_alone(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())

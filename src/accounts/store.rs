@@ -70,6 +70,15 @@ pub(super) async fn find_hash(conn: Conn<'_>, id: UserId) -> Result<Option<Strin
         .await?))
 }
 
+/// The hash of a user's password, which stays until the transaction ends.
+pub(super) async fn hold_hash(conn: Conn<'_>, id: UserId) -> Result<Option<String>> {
+    let sql = conn.sql(
+        "SELECT password_hash FROM users WHERE id = $1",
+        "SELECT password_hash FROM users WHERE id = $1 FOR KEY SHARE",
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?))
+}
+
 pub(super) async fn update(conn: Conn<'_>, id: UserId, change: &AccountChange) -> Result<()> {
     on_conn!(conn, |c| sqlx::query(
         "UPDATE users SET email = COALESCE($2, email), name = COALESCE($3, name),
@@ -79,7 +88,7 @@ pub(super) async fn update(conn: Conn<'_>, id: UserId, change: &AccountChange) -
     .bind(id)
     .bind(change.email.as_ref())
     .bind(change.name.as_ref().map(|name| name.0.clone()))
-    .bind(change.password_hash.as_deref())
+    .bind(change.password.as_ref().map(|password| password.hash.clone()))
     .execute(c)
     .await
     .map(drop)?);

@@ -3,6 +3,7 @@
 //! Sessions, personal access tokens and stream tokens are one table. A token is 256 random bits with a
 //! recognisable prefix; only its SHA-256 is stored.
 
+mod begin;
 mod caller;
 pub mod routes;
 mod store;
@@ -17,9 +18,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::caller::{Caller, Identity, Kind, Scope};
+pub use self::{
+    begin::{begin, begin_alone},
+    caller::{Caller, Identity, Kind, Scope},
+};
 use crate::{
-    accounts::{self, UserId},
+    accounts::{self, Proof, User, UserId},
     app::App,
     clock::Timestamp,
     db::WriteTx,
@@ -86,10 +90,13 @@ pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
     Ok(Some(identity))
 }
 
-/// Opens a session.
-pub async fn open_session(app: &App, tx: &mut WriteTx, user: UserId) -> Result<Issued> {
+/// Opens a session for somebody who has proved to know the password, if it is still the same.
+pub async fn open_session(app: &App, tx: &mut WriteTx, proof: &Proof) -> Result<(Issued, User)> {
+    let user = accounts::confirm(tx, proof).await?;
     let expires_at = Some(app.clock.now().plus(app.settings.session_ttl));
-    issue(app, tx, New { user, kind: Kind::Session, scopes: &Scope::ALL, expires_at, ..New::default() }).await
+    let session =
+        New { user: user.id, kind: Kind::Session, scopes: &Scope::ALL, expires_at, ..New::default() };
+    Ok((issue(app, tx, session).await?, user))
 }
 
 /// Makes a personal access token.

@@ -179,10 +179,9 @@ async fn open_session(
     app.limits.sign_in(caller.address)?;
     let SignIn { email, password } = body.input;
     // Checked even when the answer is a repetition: a changed password must not open what it opened before.
-    let id = accounts::authenticate(&app, email, &password).await?;
+    let proof = accounts::authenticate(&app, email, &password).await?;
     idempotency::once(&app, &caller, &body.attempt, async |tx| {
-        let user = accounts::account(tx, id).await?;
-        let Issued { token, expires_at, .. } = super::open_session(&app, tx, id).await?;
+        let (Issued { token, expires_at, .. }, user) = super::open_session(&app, tx, &proof).await?;
         let cookie = session_cookie(&app, &req, &token).to_string();
         let session = Session { token, expires_at, user };
         Ok(Answer::json(StatusCode::CREATED, &session)?.with(&header::SET_COOKIE, cookie))
@@ -202,7 +201,7 @@ async fn open_session(
 )]
 #[delete("/v1/sessions/current")]
 async fn end_session(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = super::begin_alone(&app, &caller).await?;
     super::end_current(&app, &mut tx, &caller).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())
@@ -270,7 +269,7 @@ async fn list_tokens(
 )]
 #[delete("/v1/tokens/{id}")]
 async fn revoke_token(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = super::begin_alone(&app, &caller).await?;
     super::revoke_token(&app, &mut tx, &caller, *id).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

@@ -67,6 +67,33 @@ pub(super) async fn find_by_digest(conn: Conn<'_>, digest: &[u8]) -> Result<Opti
     }))
 }
 
+/// PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
+macro_rules! present {
+    () => {
+        "SELECT c.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE c.id = $1"
+    };
+}
+
+const PRESENT: &str = present!();
+
+/// Whether a credential is there, which it then is until the transaction ends.
+pub(super) async fn hold(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+/// The same, while no other transaction holds a credential of this user.
+pub(super) async fn hold_alone(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR UPDATE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+async fn is_present(conn: Conn<'_>, sql: &'static str, id: CredentialId) -> Result<bool> {
+    let found: Option<CredentialId> =
+        on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?);
+    Ok(found.is_some())
+}
+
 #[derive(sqlx::FromRow)]
 struct TokenRow {
     id: CredentialId,

@@ -13,7 +13,7 @@ use super::{Change, Draft, Filter, Language, Snippet, SnippetId, SnippetSummary,
 use crate::{
     accounts::UserId,
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::{Error, Result},
     http::{
         etag::{self, IfMatch},
@@ -242,7 +242,7 @@ async fn change_snippet(
     meant: IfMatch,
     body: Body<Change>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let allows = |version| meant.allows(version);
     let snippet = super::change(&app, &mut tx, &caller, *id, body.input, allows).await?;
     tx.commit().await?;
@@ -263,7 +263,7 @@ async fn change_snippet(
 )]
 #[delete("/v1/snippets/{id}")]
 async fn delete_snippet(app: web::Data<App>, caller: Caller, id: Id, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *id, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

@@ -4,6 +4,7 @@ mod conventions;
 mod custom_topics;
 mod idempotency;
 mod me;
+mod meanwhile;
 mod openapi;
 mod operations;
 mod process;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     db::WriteTx,
     error::{Error, Result},
     seal,
@@ -156,7 +156,7 @@ where
     F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
 {
     let Some(key) = &attempt.key else {
-        let mut tx = app.db.write().await?;
+        let mut tx = credentials::begin(app, caller).await?;
         let answer = effect(&mut tx).await?;
         tx.commit().await?;
         return Ok((answer, false));
@@ -166,7 +166,7 @@ where
     let lookup = seal::digest(&[b"idempotency lookup", &user, key.as_bytes()]);
     let _turn = app.running.enter(lookup)?;
     let now = app.clock.now();
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(app, caller).await?;
     if let Some((fingerprint, sealed)) = store::find(tx.conn(), &lookup, now.minus(KEPT)).await? {
         if fingerprint != attempt.fingerprint {
             return Err(Error::IdempotencyKeyReused);
