@@ -1,6 +1,9 @@
 //! The commands: `serve` (the default), `openapi`, `migrate`.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use snippetbox::{
     app::Server,
@@ -27,7 +30,12 @@ Settings (each also as a variable: --rate-limit is SNIPPETBOX_RATE_LIMIT):
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let Ok(mut args) = args else {
+        eprintln!("snippetbox: the arguments are not text in UTF-8");
+        return ExitCode::from(MISTAKE);
+    };
     let command =
         if args.first().is_some_and(|arg| !arg.starts_with('-')) { args.remove(0) } else { "serve".into() };
     if command == "help" || args.iter().any(|arg| arg == "--help" || arg == "-h") {
@@ -48,9 +56,8 @@ fn run(command: &str, args: Vec<String>) -> Result<(), String> {
         print!("{}", openapi::text().map_err(|error| error.to_string())?);
         return Ok(());
     }
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let settings = Settings::read(args, variables.collect()).map_err(|mistakes| mistakes.to_string())?;
+    let settings =
+        Settings::read(args, std::env::vars_os().collect()).map_err(|mistakes| mistakes.to_string())?;
     start_logging(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -69,6 +76,7 @@ fn start_logging(settings: &Settings) -> Result<(), String> {
     let filter = format!("actix_http::h1::dispatcher=off,{}", settings.log);
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()); // Colours are for eyes, not for files.
     match settings.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

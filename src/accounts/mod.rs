@@ -11,7 +11,7 @@ pub use self::passwords::{Password, Passwords};
 use crate::{
     app::App,
     clock::Timestamp,
-    credentials::{self, Caller},
+    credentials::{self, Caller, Scope},
     db::{Text, WriteTx},
     error::{Error, Result},
     id::id_type,
@@ -44,6 +44,7 @@ pub struct User {
     #[schema(value_type = String, example = "ann@example.com")]
     pub email: Email,
     pub role: Role,
+    pub version: i64,
     pub created_at: Timestamp,
 }
 
@@ -141,6 +142,7 @@ pub async fn register(app: &App, tx: &mut WriteTx, registration: Registration) -
         name: registration.name,
         email: registration.email,
         role: if first { Role::Admin } else { Role::Member },
+        version: 1,
         created_at: app.clock.now(),
     };
     store::insert(tx.conn(), &user, &registration.password_hash).await.map_err(taken)?;
@@ -165,8 +167,8 @@ pub async fn confirm(tx: &mut WriteTx, proof: &Proof) -> Result<User> {
     store::find(tx.conn(), proof.user).await?.ok_or(Error::NotFound("user"))
 }
 
-/// What everybody may know of a user.
-pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
+/// What everybody may know of a user, and the version of it.
+pub async fn profile(app: &App, id: UserId) -> Result<(Profile, i64)> {
     let mut conn = app.db.read().await?;
     store::find_profile(conn.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
@@ -200,10 +202,16 @@ fn not_the_present() -> Error {
     Error::invalid("/current_password", "is not the present password")
 }
 
-/// Changes the caller's account. A new password ends all other sessions and tokens of the account, for which the
+/// Changes the caller's account, if `allows` accepts its present version. A new password ends all other sessions and tokens of the account, for which the
 /// transaction must have begun alone.
-pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: AccountChange) -> Result<User> {
-    let id = caller.require_user()?.id;
+pub async fn change(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    change: AccountChange,
+    allows: impl Fn(i64) -> bool,
+) -> Result<User> {
+    let id = require_version(tx, caller, allows).await?;
     if let Some(password) = &change.password {
         let confirmed = confirm(tx, &password.proof).await;
         confirmed.map_err(|error| match error {
@@ -218,10 +226,21 @@ pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: Accoun
     store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
 
-/// Deletes the caller's account with everything that is theirs, and ends their streams. The transaction must have
+async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64) -> bool) -> Result<UserId> {
+    let id = caller.require(Scope::Write)?.id;
+    let user = store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))?;
+    if allows(user.version) { Ok(id) } else { Err(Error::Stale) }
+}
+
+/// Deletes the caller's account, if `allows` accepts its present version, with everything that is theirs, and ends their streams. The transaction must have
 /// begun alone, lest more of theirs comes meanwhile.
-pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
-    let id = caller.require_user()?.id;
+pub async fn delete(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    allows: impl Fn(i64) -> bool,
+) -> Result<()> {
+    let id = require_version(tx, caller, allows).await?;
     snippets::delete_all_of(app, tx, caller).await?;
     store::delete(tx.conn(), id).await?;
     let event = NewEvent {

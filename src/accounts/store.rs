@@ -13,18 +13,21 @@ struct UserRow {
     email: Email,
     name: Text,
     role: Role,
+    version: i64,
     created_at: Timestamp,
 }
 
 pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> Result<()> {
     on_conn!(conn, |c| sqlx::query(
-        "INSERT INTO users (id, email, name, role, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+        "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(user.id)
     .bind(&user.email)
     .bind(user.name.0.clone())
     .bind(user.role)
     .bind(password_hash)
+    .bind(user.version)
     .bind(user.created_at)
     .execute(c)
     .await
@@ -34,7 +37,7 @@ pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> 
 
 pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
     let row: Option<UserRow> = on_conn!(conn, |c| sqlx::query_as(
-        "SELECT id, email, name, role, created_at FROM users WHERE id = $1"
+        "SELECT id, email, name, role, version, created_at FROM users WHERE id = $1"
     )
     .bind(id)
     .fetch_optional(c)
@@ -44,16 +47,19 @@ pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
         name: Name(row.name),
         email: row.email,
         role: row.role,
+        version: row.version,
         created_at: row.created_at,
     }))
 }
 
-pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<Profile>> {
-    let name: Option<Text> = on_conn!(conn, |c| sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
-        .bind(id)
-        .fetch_optional(c)
-        .await?);
-    Ok(name.map(|name| Profile { id, name: Name(name) }))
+/// What everybody may know of a user, and its version.
+pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<(Profile, i64)>> {
+    let row: Option<(Text, i64)> =
+        on_conn!(conn, |c| sqlx::query_as("SELECT name, version FROM users WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?);
+    Ok(row.map(|(name, version)| (Profile { id, name: Name(name) }, version)))
 }
 
 pub(super) async fn find_password(conn: Conn<'_>, email: &Email) -> Result<Option<(UserId, String)>> {
@@ -82,7 +88,7 @@ pub(super) async fn hold_hash(conn: Conn<'_>, id: UserId) -> Result<Option<Strin
 pub(super) async fn update(conn: Conn<'_>, id: UserId, change: &AccountChange) -> Result<()> {
     on_conn!(conn, |c| sqlx::query(
         "UPDATE users SET email = COALESCE($2, email), name = COALESCE($3, name),
-                          password_hash = COALESCE($4, password_hash)
+                          password_hash = COALESCE($4, password_hash), version = version + 1
          WHERE id = $1"
     )
     .bind(id)

@@ -7,6 +7,7 @@ mod begin;
 mod caller;
 pub mod routes;
 mod store;
+mod values;
 
 use std::{
     collections::HashMap,
@@ -99,7 +100,7 @@ pub async fn open_session(app: &App, tx: &mut WriteTx, proof: &Proof) -> Result<
     Ok((issue(app, tx, session).await?, user))
 }
 
-/// Makes a personal access token.
+/// Makes a personal access token. One that is made with another ends with that.
 pub async fn create_token(
     app: &App,
     tx: &mut WriteTx,
@@ -116,8 +117,15 @@ pub async fn create_token(
     if expires_at.is_some_and(|end| end <= app.clock.now()) {
         return Err(Error::invalid("/expires_at", "must lie in the future"));
     }
+    // What a token makes ends with it; what a session makes is there to outlive it.
+    let (parent, last_end) = match who.kind {
+        Kind::Session => (None, None),
+        Kind::Personal | Kind::Stream => (Some(who.credential), who.expires_at),
+    };
+    let expires_at = [expires_at, last_end].into_iter().flatten().min();
     let (user, name) = (who.id, Some(name));
-    issue(app, tx, New { user, kind: Kind::Personal, name, scopes, expires_at, ..New::default() }).await
+    issue(app, tx, New { user, parent, kind: Kind::Personal, name, scopes, expires_at, ..New::default() })
+        .await
 }
 
 /// Makes a token that can open streams and nothing else. It ends with the credential that made it.
@@ -211,18 +219,16 @@ pub async fn end_others(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<
 }
 
 async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
-    let mut ended = store::children(tx.conn(), id).await?;
-    ended.push(id);
-    for id in &ended {
+    for id in store::family(tx.conn(), id).await? {
         let event = NewEvent {
             kind: "credential_revoked",
-            topic: guard(*id),
+            topic: guard(id),
             feed: None,
             audience: None,
             effect: Some(Effect::End),
             actor: None,
             origin: None,
-            data: Json::of(id)?,
+            data: Json::of(&id)?,
             at: app.clock.now(),
         };
         realtime::append(tx.conn(), event).await?;

@@ -141,11 +141,18 @@ pub(super) async fn is_token_of(conn: Conn<'_>, id: CredentialId, user: UserId) 
     .await?))
 }
 
-pub(super) async fn children(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar("SELECT id FROM credentials WHERE parent_id = $1")
-        .bind(id)
-        .fetch_all(c)
-        .await?))
+/// A credential, and all that were made with it or with one of those.
+pub(super) async fn family(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "WITH RECURSIVE family (id) AS (
+             SELECT id FROM credentials WHERE id = $1
+             UNION ALL SELECT c.id FROM credentials c JOIN family f ON c.parent_id = f.id
+         )
+         SELECT id FROM family"
+    )
+    .bind(id)
+    .fetch_all(c)
+    .await?))
 }
 
 /// All credentials of a user but one and its children.

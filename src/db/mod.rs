@@ -44,7 +44,7 @@ pub struct Db {
 #[derive(Clone)]
 enum Engine {
     Sqlite { reader: SqlitePool, writer: sqlite::Writer },
-    Postgres(PgPool),
+    Postgres(postgres::Database),
 }
 
 /// A borrowed connection of either kind; queries run on it through `on_conn!`.
@@ -145,7 +145,7 @@ impl Db {
     pub fn postgres(&self) -> Option<&PgPool> {
         match &self.engine {
             Engine::Sqlite { .. } => None,
-            Engine::Postgres(pool) => Some(pool),
+            Engine::Postgres(postgres) => Some(&postgres.pool),
         }
     }
 
@@ -156,7 +156,7 @@ impl Db {
     pub async fn read(&self) -> Result<ReadConn> {
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
-            Engine::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
+            Engine::Postgres(postgres) => ReadConn::Postgres(postgres.acquire().await?),
         })
     }
 
@@ -167,7 +167,7 @@ impl Db {
     pub async fn write(&self) -> Result<WriteTx> {
         let open = match &self.engine {
             Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin().await?),
-            Engine::Postgres(pool) => OpenTx::Postgres(pool.begin().await?),
+            Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin().await?),
         };
         Ok(WriteTx { open, committed: Arc::clone(&self.committed) })
     }
@@ -184,7 +184,7 @@ impl Db {
                 reader.close().await;
                 writer.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(postgres) => postgres.pool.close().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod conventions;
 mod custom_topics;
+mod database_away;
 mod idempotency;
 mod me;
 mod meanwhile;
