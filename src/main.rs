@@ -1,7 +1,7 @@
 //! The commands: `serve` (the default), `openapi`, `migrate`, `backup`, `restore`, `new-epoch`.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -72,7 +72,12 @@ fn take_word(args: &mut Vec<String>) -> Option<String> {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let Ok(args) = args else {
+        eprintln!("snippetbox: the arguments are not text in UTF-8");
+        return ExitCode::from(MISTAKE);
+    };
     let help = args.first().is_some_and(|word| word == "help");
     if help || args.iter().any(|arg| arg == "--help" || arg == "-h") {
         print!("{USAGE}{}", Settings::help());
@@ -89,9 +94,8 @@ fn main() -> ExitCode {
 
 fn run(mut args: Vec<String>) -> Result<(), String> {
     let command = Command::take(&mut args)?;
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let settings = Settings::read(args, variables.collect()).map_err(|mistakes| mistakes.to_string())?;
+    let settings =
+        Settings::read(args, std::env::vars_os().collect()).map_err(|mistakes| mistakes.to_string())?;
     start_logging(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -113,6 +117,7 @@ fn start_logging(settings: &Settings) -> Result<(), String> {
     let filter = format!("actix_http::h1::dispatcher=off,{}", settings.log);
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()); // Colours are for eyes, not for files.
     match settings.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

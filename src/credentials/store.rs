@@ -82,6 +82,33 @@ pub(super) async fn find_by_digest(
     Ok(found)
 }
 
+/// PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
+macro_rules! present {
+    () => {
+        "SELECT c.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE c.id = $1"
+    };
+}
+
+const PRESENT: &str = present!();
+
+/// Whether a credential is there, which it then is until the transaction ends.
+pub(super) async fn hold(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+/// The same, while no other transaction holds a credential of this user.
+pub(super) async fn hold_alone(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR UPDATE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+async fn is_present(conn: Conn<'_>, sql: &'static str, id: CredentialId) -> Result<bool> {
+    let found: Option<CredentialId> =
+        on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?);
+    Ok(found.is_some())
+}
+
 #[derive(sqlx::FromRow)]
 struct TokenRow {
     id: CredentialId,
@@ -129,11 +156,18 @@ pub(super) async fn is_token_of(conn: Conn<'_>, id: CredentialId, user: UserId) 
     .await?))
 }
 
-pub(super) async fn children(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar("SELECT id FROM credentials WHERE parent_id = $1")
-        .bind(id)
-        .fetch_all(c)
-        .await?))
+/// A credential, and all that were made with it or with one of those.
+pub(super) async fn family(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "WITH RECURSIVE family (id) AS (
+             SELECT id FROM credentials WHERE id = $1
+             UNION ALL SELECT c.id FROM credentials c JOIN family f ON c.parent_id = f.id
+         )
+         SELECT id FROM family"
+    )
+    .bind(id)
+    .fetch_all(c)
+    .await?))
 }
 
 /// All credentials of a user but one and its children.

@@ -110,7 +110,7 @@ async fn prepare(file: &Path, partial: &Path, epoch: &str) -> Result<(), BackupE
 /// When a server runs on it, or there is none.
 pub async fn renew_epoch(url: &str, epoch: &str) -> Result<(), BackupError> {
     if !url.starts_with("sqlite:") {
-        let mut conn = postgres::connect(url).await?;
+        let mut conn = postgres::open_one(url).await?;
         if is_used_by_others(&mut conn).await? {
             return Err(BackupError::InUse);
         }

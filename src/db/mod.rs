@@ -52,7 +52,7 @@ pub struct Db {
 #[derive(Clone)]
 enum Engine {
     Sqlite { reader: SqlitePool, writer: sqlite::Writer },
-    Postgres(PgPool),
+    Postgres(postgres::Database),
 }
 
 /// A borrowed connection of either kind; queries run on it through `on_conn!`.
@@ -159,7 +159,7 @@ impl Db {
     pub fn postgres(&self) -> Option<&PgPool> {
         match &self.engine {
             Engine::Sqlite { .. } => None,
-            Engine::Postgres(pool) => Some(pool),
+            Engine::Postgres(postgres) => Some(&postgres.pool),
         }
     }
 
@@ -170,7 +170,7 @@ impl Db {
     pub async fn read(&self) -> Result<ReadConn> {
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
-            Engine::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
+            Engine::Postgres(postgres) => ReadConn::Postgres(postgres.acquire().await?),
         })
     }
 
@@ -182,7 +182,7 @@ impl Db {
     pub async fn read_briefly(&self) -> Result<ReadConn> {
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
-            Engine::Postgres(pool) => ReadConn::PostgresTx(pool.begin_with(BEGIN_BRIEF).await?),
+            Engine::Postgres(postgres) => ReadConn::PostgresTx(postgres.begin(Some(BEGIN_BRIEF)).await?),
         })
     }
 
@@ -193,7 +193,7 @@ impl Db {
     pub async fn write(&self) -> Result<WriteTx> {
         let open = match &self.engine {
             Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin().await?),
-            Engine::Postgres(pool) => OpenTx::Postgres(pool.begin().await?),
+            Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin(None).await?),
         };
         Ok(WriteTx { open, committed: Arc::clone(&self.committed) })
     }
@@ -210,7 +210,7 @@ impl Db {
                 reader.close().await;
                 writer.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(postgres) => postgres.pool.close().await,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What a client is told when something goes wrong: the one table from failures to statuses (RFC 9457).
 
-use std::time::Duration;
-
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
@@ -75,6 +73,8 @@ pub const KINDS: &[Kind] = &[
     CSRF,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    NOT_ACCEPTABLE,
+    REQUEST_TIMEOUT,
     CONFLICT,
     IN_PROGRESS,
     PRECONDITION_FAILED,
@@ -103,6 +103,10 @@ const CSRF: Kind = Kind(StatusCode::FORBIDDEN, "csrf", "The request comes from a
 const NOT_FOUND: Kind = Kind(StatusCode::NOT_FOUND, "not_found", "There is nothing here");
 const METHOD_NOT_ALLOWED: Kind =
     Kind(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know this method");
+const NOT_ACCEPTABLE: Kind =
+    Kind(StatusCode::NOT_ACCEPTABLE, "not_acceptable", "There is no answer in a form that is accepted");
+const REQUEST_TIMEOUT: Kind =
+    Kind(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request took too long to arrive");
 const CONFLICT: Kind = Kind(StatusCode::CONFLICT, "conflict", "The request conflicts with what is there");
 const IN_PROGRESS: Kind =
     Kind(StatusCode::CONFLICT, "idempotency_in_progress", "The first request is still running");
@@ -141,11 +145,13 @@ fn kind(error: &Error) -> Kind {
         Error::Invalid(_) => VALIDATION_FAILED,
         Error::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE,
         Error::TooLarge { .. } => TOO_LARGE,
+        Error::SlowBody(_) => REQUEST_TIMEOUT,
         Error::IdempotencyKeyReused => KEY_REUSED,
         Error::IdempotencyInProgress => IN_PROGRESS,
         Error::RateLimited { .. } => RATE_LIMITED,
         Error::Overloaded => OVERLOADED,
         Error::Draining => DRAINING,
+        Error::Unreachable(_) => UNAVAILABLE,
         Error::Database(error) => database_kind(error),
         Error::Internal(_) => INTERNAL,
     }
@@ -173,7 +179,14 @@ fn database_kind(error: &sqlx::Error) -> Kind {
 #[must_use]
 pub fn of_status(status: StatusCode) -> Kind {
     let found = KINDS.iter().find(|kind| kind.0 == status);
-    found.copied().unwrap_or(if status.is_server_error() { INTERNAL } else { BAD_REQUEST })
+    let next = if status.is_server_error() { INTERNAL } else { BAD_REQUEST };
+    found.copied().unwrap_or(Kind(status, next.1, next.2))
+}
+
+/// Whether the request has not come to its end, so that nothing can follow it on its connection.
+#[must_use]
+pub fn leaves_a_rest(status: StatusCode) -> bool {
+    status == REQUEST_TIMEOUT.0
 }
 
 impl Problem {
@@ -181,7 +194,8 @@ impl Problem {
     #[must_use]
     pub fn of(error: &Error, request_id: &str) -> Self {
         let kind = kind(error);
-        let told = !(kind.0.is_server_error() && matches!(error, Error::Database(_) | Error::Internal(_)));
+        let told = !(kind.0.is_server_error()
+            && matches!(error, Error::Unreachable(_) | Error::Database(_) | Error::Internal(_)));
         let errors = match error {
             Error::UnknownFields(list) | Error::InvalidQuery(list) | Error::Invalid(list) => {
                 list.iter().map(FieldError::from).collect()
@@ -220,8 +234,8 @@ impl ResponseError for Error {
             Self::MethodNotAllowed { allow } => {
                 response.insert_header((header::ALLOW, allow.as_str()));
             }
-            Self::RateLimited { retry_after, .. } => {
-                response.insert_header((header::RETRY_AFTER, seconds(*retry_after)));
+            Self::RateLimited { retry_after_s, .. } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after_s));
             }
             Self::Unauthenticated(_) | Self::InvalidCredentials => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
@@ -233,8 +247,4 @@ impl ResponseError for Error {
         }
         response.finish()
     }
-}
-
-fn seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -216,8 +216,9 @@ pub async fn delete(
 /// Deletes all snippets of the caller.
 pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let owner = caller.require_user()?.id;
-    for (id, visibility) in store::lock_all_of(tx.conn(), owner).await? {
-        store::delete(tx.conn(), id).await?;
+    let all = store::lock_all_of(tx.conn(), owner).await?;
+    store::delete_all_of(tx.conn(), owner).await?;
+    for (id, visibility) in all {
         tell_end(app, tx, caller, (id, owner, visibility)).await?;
     }
     Ok(())

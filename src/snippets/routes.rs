@@ -12,9 +12,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{Change, Draft, Filter, Language, OwnerQuery, Snippet, SnippetId, SnippetSummary, Sort, Tag};
 use crate::{
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Query},
         idempotency::{self, Answer},
@@ -122,7 +123,11 @@ fn purpose(filter: &impl Serialize) -> Result<String> {
     )
 )]
 #[post("/v1/snippets")]
-async fn create_snippet(app: web::Data<App>, caller: Caller, body: Body<Draft>) -> Result<HttpResponse> {
+async fn create_snippet(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    body: Body<Draft>,
+) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
     idempotency::once(&app, &caller, &attempt, async |tx| {
         let snippet = super::create(&app, tx, &caller, input).await?;
@@ -150,11 +155,7 @@ async fn create_snippet(app: web::Data<App>, caller: Caller, body: Body<Draft>) 
 #[get("/v1/snippets/{id}")]
 async fn get_snippet(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
     let snippet = super::find(&app, &caller, *id).await?;
-    let tag = (header::ETAG, etag::of(snippet.version));
-    if etag::is_known(&req, snippet.version) {
-        return Ok(HttpResponse::NotModified().insert_header(tag).finish());
-    }
-    Ok(HttpResponse::Ok().insert_header(tag).json(snippet))
+    Ok(etag::respond(&req, snippet.version, &snippet))
 }
 
 /// Reads the content of a snippet, as it is.
@@ -207,12 +208,12 @@ async fn get_raw_snippet(
 #[patch("/v1/snippets/{id}")]
 async fn change_snippet(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     meant: IfMatch,
     body: Body<Change>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let allows = |version| meant.allows(version);
     let snippet = super::change(&app, &mut tx, &caller, *id, body.input, allows).await?;
     tx.commit().await?;
@@ -232,8 +233,13 @@ async fn change_snippet(
     )
 )]
 #[delete("/v1/snippets/{id}")]
-async fn delete_snippet(app: web::Data<App>, caller: Caller, id: Id, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn delete_snippet(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    id: Id,
+    meant: IfMatch,
+) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *id, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

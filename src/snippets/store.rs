@@ -217,6 +217,15 @@ pub(super) async fn delete(conn: Conn<'_>, id: SnippetId) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn delete_all_of(conn: Conn<'_>, owner: UserId) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("DELETE FROM snippets WHERE owner_id = $1")
+        .bind(owner)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
 pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Result<()> {
     on_conn!(conn, |c| sqlx::query("UPDATE snippets SET views = views + $2 WHERE id = $1")
         .bind(id)

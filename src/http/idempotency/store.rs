@@ -48,6 +48,17 @@ pub(super) async fn insert(
     Ok(stored == 1)
 }
 
+/// Puts the final answer in the place of what was stored with the effect.
+pub(super) async fn update(conn: Conn<'_>, lookup: &[u8], answer: &[u8]) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("UPDATE idempotency_keys SET answer = $2 WHERE lookup = $1")
+        .bind(lookup.to_vec())
+        .bind(answer.to_vec())
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
 pub(super) async fn delete_before(conn: Conn<'_>, oldest: Timestamp) -> Result<()> {
     on_conn!(conn, |c| sqlx::query("DELETE FROM idempotency_keys WHERE created_at <= $1")
         .bind(oldest)
