@@ -8,9 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{RoomId, members, messages, reads, rooms, typing};
 use crate::{
     app::App,
-    credentials::Caller,
     error::Result,
-    http::{extract::Body, problem::Problem},
+    http::{caller::Writer, extract::Body, problem::Problem},
 };
 
 /// Adds the routes.
@@ -52,7 +51,7 @@ struct SetTyping {
 #[put("/v1/rooms/{id}/typing")]
 async fn set_typing(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     body: Body<SetTyping>,
 ) -> Result<HttpResponse> {

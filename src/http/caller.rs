@@ -29,6 +29,9 @@ pub struct StreamCaller(pub Caller);
 /// The caller of a route that only those who may read can use.
 pub struct Reader(pub Caller);
 
+/// The caller of a route that only those who may notify others can use.
+pub struct Notifier(pub Caller);
+
 /// The caller of a route that only those who may write can use.
 pub struct Writer(pub Caller);
 
@@ -64,6 +67,21 @@ impl FromRequest for Writer {
         find(req, async |req| {
             let caller = signed_in_or_unknown(req).await?;
             caller.require(Scope::Write)?;
+            Ok(Self(caller))
+        })
+    }
+}
+
+impl FromRequest for Notifier {
+    type Error = Error;
+    type Future = Found<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        find(req, async |req| {
+            let caller = signed_in_or_unknown(req).await?;
+            if !caller.is_admin() {
+                caller.require(Scope::Notify)?;
+            }
             Ok(Self(caller))
         })
     }

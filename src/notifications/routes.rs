@@ -9,9 +9,10 @@ use super::{CountedNotification, Notice, Notification, NotificationId};
 use crate::{
     accounts::UserId,
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::Result,
     http::{
+        caller::{Notifier, Writer},
         extract::{Body, Flag, Query},
         idempotency::{self, Answer},
         page::{self, Limit},
@@ -108,11 +109,11 @@ struct MarkNotification {
 #[patch("/v1/notifications/{id}")]
 async fn mark_notification(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     body: Body<MarkNotification>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let marked = super::mark(&app, &mut tx, &caller, *id, body.input.read).await?;
     tx.commit().await?;
     Ok(HttpResponse::Ok().json(marked))
@@ -146,7 +147,7 @@ struct UnreadCount {
 #[post("/v1/notifications/read")]
 async fn mark_all_notifications(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     body: Body<MarkAll>,
 ) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
@@ -167,8 +168,8 @@ async fn mark_all_notifications(
     )
 )]
 #[delete("/v1/notifications/{id}")]
-async fn delete_notification(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn delete_notification(app: web::Data<App>, Writer(caller): Writer, id: Id) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *id).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())
@@ -192,7 +193,7 @@ async fn delete_notification(app: web::Data<App>, caller: Caller, id: Id) -> Res
 #[post("/v1/users/{id}/notifications")]
 async fn notify_user(
     app: web::Data<App>,
-    caller: Caller,
+    Notifier(caller): Notifier,
     id: User,
     body: Body<Notice>,
 ) -> Result<HttpResponse> {

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     credentials::Caller,
     error::Result,
-    http::{extract::Body, problem::Problem},
+    http::{caller::Writer, extract::Body, problem::Problem},
     streams::schema::{Presence, PresenceLease, PresentNow},
 };
 
@@ -78,7 +78,7 @@ impl TryFrom<u64> for Ttl {
 #[put("/v1/presence/{topic}")]
 async fn hold_presence(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     topic: TopicName,
     body: Body<HoldPresence>,
 ) -> Result<HttpResponse> {
@@ -104,7 +104,7 @@ async fn hold_presence(
 #[patch("/v1/presence/{topic}")]
 async fn change_presence(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     topic: TopicName,
     body: Body<Fields>,
 ) -> Result<HttpResponse> {
@@ -121,7 +121,11 @@ async fn change_presence(
     ),
 )]
 #[delete("/v1/presence/{topic}")]
-async fn release_presence(app: web::Data<App>, caller: Caller, topic: TopicName) -> Result<HttpResponse> {
+async fn release_presence(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    topic: TopicName,
+) -> Result<HttpResponse> {
     super::release(&app, &caller, &topic).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -65,8 +65,8 @@ fn run(database: Database, test: impl AsyncFnOnce(&Db, &str)) {
 
 /// Adds somebody: a row with text, a moment and a column in which nothing may stand twice.
 async fn insert(tx: &mut WriteTx, email: &str, at: Timestamp) -> Result<()> {
-    const SQL: &str = "INSERT INTO users (id, email, name, role, password_hash, created_at)
-                       VALUES ($1, $2, $3, 'member', '', $4)";
+    const SQL: &str = "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
+                       VALUES ($1, $2, $3, 'member', '', 1, $4)";
     let (id, text) = (Ids::new(Clock::system()).next(), Text(email.to_owned()));
     on!(tx.conn(), |c| {
         sqlx::query(SQL).bind(id).bind(text.clone()).bind(text).bind(at).execute(c).await?;

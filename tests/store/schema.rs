@@ -31,7 +31,8 @@ const POSTGRES: &str = "
     SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type
            || CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END
     FROM information_schema.columns
-    WHERE table_schema = 'public' AND is_generated = 'NEVER' AND table_name <> '_sqlx_migrations'
+    WHERE table_schema = 'public' AND is_generated = 'NEVER' AND data_type <> 'tsvector'
+      AND table_name <> '_sqlx_migrations'
     UNION ALL SELECT 'index ' || indexname FROM pg_indexes
     WHERE schemaname = 'public' AND indexdef LIKE '% USING btree %'
       AND indexname NOT IN (SELECT conname FROM pg_constraint)";

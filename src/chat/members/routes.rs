@@ -10,9 +10,10 @@ use crate::{
     accounts::UserId,
     app::App,
     chat::RoomId,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::Result,
     http::{
+        caller::Writer,
         extract::Query,
         page::{self, Limit, Page},
         problem::Problem,
@@ -79,8 +80,8 @@ async fn list_members(
     )
 )]
 #[put("/v1/rooms/{id}/members/{user_id}")]
-async fn add_member(app: web::Data<App>, caller: Caller, ids: Ids) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn add_member(app: web::Data<App>, Writer(caller): Writer, ids: Ids) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     let (member, new) = super::add(&app, &mut tx, &caller, ids.0, ids.1).await?;
     tx.commit().await?;
     let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -100,8 +101,8 @@ async fn add_member(app: web::Data<App>, caller: Caller, ids: Ids) -> Result<Htt
     )
 )]
 #[delete("/v1/rooms/{id}/members/{user_id}")]
-async fn remove_member(app: web::Data<App>, caller: Caller, ids: Ids) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn remove_member(app: web::Data<App>, Writer(caller): Writer, ids: Ids) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::remove(&app, &mut tx, &caller, ids.0, ids.1).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

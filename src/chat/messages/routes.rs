@@ -13,9 +13,10 @@ use super::{Direction, EditMessage, Message, PostMessage};
 use crate::{
     app::App,
     chat::{MessageId, RoomId, typing},
-    credentials::Caller,
+    credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Query},
         idempotency::{self, Answer},
@@ -110,7 +111,7 @@ async fn list_messages(
 #[post("/v1/rooms/{id}/messages")]
 async fn post_message(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     body: Body<PostMessage>,
 ) -> Result<HttpResponse> {
@@ -174,12 +175,12 @@ async fn get_message(
 #[patch("/v1/rooms/{id}/messages/{message_id}")]
 async fn edit_message(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     ids: Ids,
     meant: IfMatch,
     body: Body<EditMessage>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let allows = |version| meant.allows(version);
     let message = super::edit(&app, &mut tx, &caller, *ids, body.input, allows).await?;
     tx.commit().await?;
@@ -202,11 +203,11 @@ async fn edit_message(
 #[delete("/v1/rooms/{id}/messages/{message_id}")]
 async fn delete_message(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     ids: Ids,
     meant: IfMatch,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *ids, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

@@ -9,9 +9,9 @@ use super::RoomRead;
 use crate::{
     app::App,
     chat::{MessageId, RoomId},
-    credentials::Caller,
+    credentials,
     error::Result,
-    http::{extract::Body, problem::Problem},
+    http::{caller::Writer, extract::Body, problem::Problem},
 };
 
 /// Adds these routes.
@@ -46,11 +46,11 @@ struct MarkRoom {
 #[put("/v1/rooms/{id}/read")]
 async fn mark_room(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     body: Body<MarkRoom>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let read = super::mark(&app, &mut tx, &caller, *id, body.input.message_id).await?;
     tx.commit().await?;
     Ok(HttpResponse::Ok().json(read))

@@ -12,9 +12,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{ChangeRoom, CreateRoom, Room, RoomId, RoomSummary};
 use crate::{
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::Result,
     http::{
+        caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Flag, Query},
         idempotency::{self, Answer},
@@ -83,7 +84,11 @@ async fn list_rooms(
     )
 )]
 #[post("/v1/rooms")]
-async fn create_room(app: web::Data<App>, caller: Caller, body: Body<CreateRoom>) -> Result<HttpResponse> {
+async fn create_room(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    body: Body<CreateRoom>,
+) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
     idempotency::once(&app, &caller, &attempt, async |tx| {
         let room = super::create(&app, tx, &caller, input).await?;
@@ -137,12 +142,12 @@ async fn get_room(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest)
 #[patch("/v1/rooms/{id}")]
 async fn change_room(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     meant: IfMatch,
     body: Body<ChangeRoom>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let allows = |version| meant.allows(version);
     let room = super::change(&app, &mut tx, &caller, *id, body.input, allows).await?;
     tx.commit().await?;
@@ -162,8 +167,13 @@ async fn change_room(
     )
 )]
 #[delete("/v1/rooms/{id}")]
-async fn delete_room(app: web::Data<App>, caller: Caller, id: Id, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn delete_room(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    id: Id,
+    meant: IfMatch,
+) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *id, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())
