@@ -20,7 +20,7 @@ use crate::{
     id::Ids,
     jobs,
     limits::Limits,
-    realtime::{Realtime, Tuning},
+    realtime::{Realtime, Rules, Tuning},
     seal::{self, Sealer},
     snippets::{self, Views},
 };
@@ -66,6 +66,7 @@ impl App {
             heartbeat: settings.heartbeat,
             drain: settings.drain,
             ring_bytes: settings.history_memory,
+            roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -61,6 +61,12 @@ pub struct Settings {
     /// A stream whose client takes no byte for this long is closed
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub stall_timeout: Duration,
+    /// How long somebody whose stream was cut is still there
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub presence_grace: Duration,
+    /// With more users than this on a topic, only their number is told
+    #[arg(long, default_value_t = 250)]
+    pub presence_limit: usize,
     /// Over how long open streams are ended at shutdown
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub drain: Duration,

@@ -17,7 +17,7 @@ use crate::{
 const DATA_LIMIT: usize = 64 << 10;
 
 /// The names of the server's own events. A client that listens to one of them must be able to rely on who sent it.
-const RESERVED: [&str; 35] = [
+const RESERVED: [&str; 36] = [
     "snippet_created",
     "snippet_updated",
     "snippet_deleted",
@@ -34,6 +34,7 @@ const RESERVED: [&str; 35] = [
     "typing",
     "presence_state",
     "presence_diff",
+    "presence_count",
     "notification_created",
     "notification_read",
     "notification_deleted",

@@ -32,7 +32,7 @@ use crate::{
     app::App,
     chat, credentials, custom_topics,
     error::{Error, Result},
-    notifications,
+    notifications, presence,
     realtime::Hub,
     snippets, streams,
 };
@@ -44,6 +44,7 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
         .configure(snippets::routes::configure)
         .configure(chat::routes::configure)
         .configure(notifications::routes::configure)
+        .configure(presence::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     event::{Event, Frame, Key, visible},
     history::Page,
-    subscription::{Subscription, Viewer, Wishes},
+    subscription::{Presence, Subscription, Viewer, Wishes},
 };
 use crate::clock::Timestamp;
 
@@ -31,12 +31,15 @@ pub(super) enum Waiting {
     Durable(u64, Frame),
     Ephemeral(Key, Box<str>, Frame),
     Control(Frame),
+    /// Who is on a topic, to be looked up when the client takes it: a state that waits would be old and large.
+    Roster(Key),
 }
 
 impl Waiting {
-    fn frame(&self) -> &Frame {
+    fn size(&self) -> usize {
         match self {
-            Self::Durable(_, frame) | Self::Ephemeral(_, _, frame) | Self::Control(frame) => frame,
+            Self::Durable(_, frame) | Self::Ephemeral(_, _, frame) | Self::Control(frame) => frame.size(),
+            Self::Roster(_) => 0,
         }
     }
 }
@@ -54,14 +57,15 @@ pub(super) struct State {
     pub(super) warned: bool,
     pub(super) next_heartbeat: Timestamp,
     types: Option<Vec<Box<str>>>,
-    echo: bool,
+    pub(super) echo: bool,
+    pub(super) presence: Presence,
     pub(super) mode: Mode,
     /// All durable events up to here have been queued or do not concern this connection.
     pub(super) position: u64,
     /// All durable events up to here have been taken by the client's side.
     pub(super) taken: u64,
     pub(super) queue: VecDeque<Waiting>,
-    queued_bytes: usize,
+    pub(super) queued_bytes: usize,
     pub(super) waker: Option<Waker>,
     /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
     pub(super) generation: u64,
@@ -83,6 +87,7 @@ impl Connection {
             next_heartbeat,
             types: wishes.types.map(|types| types.into_iter().map(Into::into).collect()),
             echo: wishes.echo,
+            presence: wishes.presence,
             mode: Mode::CatchingUp,
             position,
             taken: position,
@@ -110,26 +115,6 @@ impl Connection {
         }
         state.push(Waiting::Durable(event.seq, frame.clone()));
         Offer::Queued
-    }
-
-    /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
-    pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
-        let mut state = self.state.borrow_mut();
-        if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
-            return;
-        }
-        if state.has_room(frame) {
-            state.push(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
-            return;
-        }
-        let twin = state.queue.iter_mut().rev().find_map(|waiting| match waiting {
-            Waiting::Ephemeral(t, k, old) if t == topic && &**k == kind => Some(old),
-            _ => None,
-        });
-        if let Some(old) = twin {
-            let old_size = std::mem::replace(old, frame.clone()).size();
-            state.queued_bytes = state.queued_bytes + frame.size() - old_size;
-        }
     }
 
     /// Queues a frame about the stream itself. There are few of them, so they are not counted against the queue.
@@ -247,37 +232,40 @@ pub(super) enum Offer {
 }
 
 impl State {
-    fn wants(&self, kind: &str) -> bool {
+    pub(super) fn wants(&self, kind: &str) -> bool {
         self.types.as_ref().is_none_or(|types| types.iter().any(|wanted| &**wanted == kind))
     }
 
-    fn has_room(&self, frame: &Frame) -> bool {
+    pub(super) fn has_room(&self, frame: &Frame) -> bool {
         let fits = self.queued_bytes + frame.size() <= QUEUE_BYTES && self.queue.len() < QUEUE_FRAMES;
         fits || self.queue.is_empty()
     }
 
-    fn push(&mut self, waiting: Waiting) {
+    pub(super) fn push(&mut self, waiting: Waiting) {
         if self.mode == Mode::Ended {
             return;
         }
-        self.queued_bytes += waiting.frame().size();
+        self.queued_bytes += waiting.size();
         self.queue.push_back(waiting);
         self.wake();
     }
 
-    pub(super) fn pop(&mut self) -> Option<Frame> {
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.queue.pop_front()?;
-        self.queued_bytes -= waiting.frame().size();
+        self.queued_bytes -= waiting.size();
         if self.queue.is_empty() {
             self.queue.shrink_to(8);
         }
-        match waiting {
-            Waiting::Durable(seq, frame) => {
-                self.taken = seq;
-                Some(frame)
-            }
-            Waiting::Ephemeral(_, _, frame) | Waiting::Control(frame) => Some(frame),
+        if let Waiting::Durable(seq, _) = waiting {
+            self.taken = seq;
         }
+        Some(waiting)
+    }
+
+    /// Takes out of the queue what is not to be kept.
+    pub(super) fn sift(&mut self, keeps: impl Fn(&Waiting) -> bool) {
+        self.queue.retain(keeps);
+        self.queued_bytes = self.queue.iter().map(Waiting::size).sum();
     }
 
     fn wake(&mut self) {
@@ -288,8 +276,7 @@ impl State {
 
     /// Forgets the events that wait: the connection reads them from the log when it has taken what it was sent.
     fn fall_behind(&mut self) {
-        self.queue.retain(|waiting| !matches!(waiting, Waiting::Durable(..)));
-        self.queued_bytes = self.queue.iter().map(|waiting| waiting.frame().size()).sum();
+        self.sift(|waiting| !matches!(waiting, Waiting::Durable(..)));
         self.position = self.taken;
         self.mode = Mode::CatchingUp;
     }

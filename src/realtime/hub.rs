@@ -9,9 +9,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Ephemeral, Lines, Realtime,
+    Command, Lines, Realtime,
     connection::{Connection, Offer},
-    event::{Event, Frame, Key},
+    event::{Event, Frame, Json, Key},
     history::{Page, Start},
     log::Log,
     stream::ConnectionStream,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many connections get an event before other tasks of the worker have their turn: 1 to 3 ms of work.
-const SLICE: usize = 256;
+pub(super) const SLICE: usize = 256;
 /// How many events one look at the log takes.
 const BATCH: usize = 256;
 /// How often deadlines of connections are looked at.
@@ -54,6 +54,8 @@ pub struct Opening {
     pub subscriptions: Vec<Subscription>,
     /// What it wants to hear.
     pub wishes: Wishes,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// Where it begins.
     pub start: Start,
     /// The place in the log before the viewer's rights were looked at.
@@ -73,6 +75,8 @@ pub struct TopicChange {
     pub as_of: u64,
     /// What it will listen to as well.
     pub add: Vec<Subscription>,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// What it will no longer listen to.
     pub remove: Vec<Key>,
     /// New guards and a new end, when the request came with fresh credentials.
@@ -113,7 +117,7 @@ impl Hub {
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
-        let Opening { viewer, subscriptions, wishes, expires_at, as_of, .. } = opening;
+        let Opening { viewer, subscriptions, wishes, expires_at, as_of, profile, .. } = opening;
         let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         let connection =
             Rc::new(Connection::new((id, viewer), subscriptions, wishes, position, heartbeat, expires_at));
@@ -124,6 +128,7 @@ impl Hub {
         for key in keys {
             self.listen(Key::clone(&key), &connection);
             self.show_board(&key, &connection);
+            self.attend(&key, &connection, profile.as_ref());
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
         metrics::gauge!("snippetbox_stream_connections").increment(1.0);
@@ -165,12 +170,12 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Rc<Connection>) {
+        self.lose(connection);
         let keys: Vec<Key> =
             connection.state.borrow().subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         for key in keys {
             self.unlisten(&key, connection);
         }
-        self.node.typing.close(connection.id);
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
             metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
         }
@@ -193,7 +198,7 @@ impl Hub {
         }
     }
 
-    fn listeners(&self, key: &Key) -> Option<Listeners> {
+    pub(super) fn listeners(&self, key: &Key) -> Option<Listeners> {
         self.state.borrow().topics.get(key).map(Rc::clone)
     }
 
@@ -205,6 +210,7 @@ impl Hub {
                 () = lines.events.notified() => self.deliver_new().await,
                 command = lines.commands.recv() => match command {
                     Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
+                    Some(Command::Announce(announcement)) => self.announce(&announcement).await,
                     Some(Command::Change(change, answer)) => {
                         if let Some(result) = self.change(change) {
                             drop(answer.try_send(result));
@@ -279,16 +285,6 @@ impl Hub {
         metrics::counter!("snippetbox_lagged_total").increment(1);
         let cursor = self.node.log.id(connection.taken());
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
-    }
-
-    async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
-        for slice in listeners.chunks(SLICE) {
-            for connection in slice {
-                connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
-            }
-            tokio::task::yield_now().await;
-        }
     }
 
     /// A frame about the stream itself.

@@ -1,9 +1,11 @@
 //! The log, and the hubs that bring it to the connections. Nothing here knows a feature.
 #![deny(missing_docs)]
 
+mod attendance;
 mod board;
 mod connection;
 mod effect;
+mod ephemeral;
 mod event;
 mod history;
 mod hub;
@@ -11,6 +13,7 @@ mod log;
 mod retention;
 mod rights;
 mod ring;
+mod roster;
 mod sequencer;
 mod stream;
 mod subscription;
@@ -26,17 +29,18 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use uuid::Uuid;
 
-use self::board::Board;
+use self::{board::Board, roster::Announcement};
 pub use self::{
     effect::Effect,
+    ephemeral::Ephemeral,
     event::{Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
+    roster::{Lease, Meta, Newcomer, Present, Roster, Rules},
     stream::ConnectionStream,
-    subscription::{Subscription, Viewer, Wishes},
+    subscription::{Presence, Subscription, Viewer, Wishes},
     typing::Typing,
 };
 use crate::{
@@ -44,6 +48,7 @@ use crate::{
     db::Db,
     error::{Error, Result},
     id::Ids,
+    seal,
 };
 
 /// How many commands may wait for one worker's hub.
@@ -58,24 +63,14 @@ pub struct Tuning {
     pub drain: Duration,
     /// How much of the log each node keeps in memory.
     pub ring_bytes: usize,
-}
-
-/// An event that is not kept: it reaches who is there.
-#[derive(Debug, Clone)]
-pub struct Ephemeral {
-    /// The topic.
-    pub topic: Key,
-    /// The name.
-    pub kind: Box<str>,
-    /// The connection that caused it.
-    pub origin: Option<Uuid>,
-    /// The encoded event.
-    pub frame: Frame,
+    /// How long and how many users are known to each other.
+    pub roster: Rules,
 }
 
 /// What a node asks of the hubs of its workers.
 enum Command {
     Tell(Arc<Ephemeral>),
+    Announce(Arc<Announcement>),
     Change(TopicChange, mpsc::Sender<Result<Vec<String>>>),
     Drain(oneshot::Sender<()>),
 }
@@ -86,6 +81,8 @@ pub struct Realtime {
     pub log: Log,
     /// Who is typing.
     pub typing: Typing,
+    /// Who is there.
+    pub roster: Roster,
     /// The place in the log up to which the ends of rights are known here.
     rights_through: Mutex<u64>,
     db: Db,
@@ -118,6 +115,7 @@ impl Realtime {
         let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
         Ok(Arc::new(Self {
             typing: Typing::new(clock.clone()),
+            roster: Roster::new(clock.clone(), tuning.roster, seal::text(&ids.secret()[..6])),
             rights_through: Mutex::new(log.head()),
             log,
             db,
@@ -132,31 +130,13 @@ impl Realtime {
 
     /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        tokio::join!(self.log.follow(), sequencer::run(&self.db, &self.log), self.typing.run(self));
+        let log = futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log));
+        tokio::join!(log, self.typing.run(self), self.roster.run(self));
     }
 
     /// The seconds between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.tuning.heartbeat
-    }
-
-    /// Tells those who are connected now. A hub that has thousands of commands waiting misses it: what is not kept
-    /// may be lost, and must not hold up the caller.
-    pub fn tell(&self, ephemeral: Ephemeral) {
-        let ephemeral = Arc::new(ephemeral);
-        for hub in self.hubs() {
-            if hub.try_send(Command::Tell(Arc::clone(&ephemeral))).is_err() {
-                metrics::counter!("snippetbox_ephemeral_dropped_total").increment(1);
-            }
-        }
-    }
-
-    /// Tells the present state of something on a topic, as [`tell`](Self::tell) does. While it `holds`, whoever
-    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
-    pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
-        let kept = holds.then(|| ephemeral.frame.clone());
-        self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
-        self.tell(ephemeral);
     }
 
     /// Changes the topics of an open connection, wherever its worker is, and answers with the topics it has then.

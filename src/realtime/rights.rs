@@ -22,11 +22,13 @@ impl Realtime {
         let Some(endings) = self.log.endings(*through) else {
             // Nobody knows any more whose rights have ended, so nobody keeps any; who has some says so again.
             self.typing.forget_all();
+            self.roster.forget_leases();
             *through = head;
             return;
         };
         for ending in endings {
             self.typing.take_effect(&ending);
+            self.roster.take_effect(&ending);
             *through = ending.seq;
         }
     }
@@ -48,6 +50,8 @@ impl Hub {
 
     pub(super) fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
         if ending.effect == Effect::End && connection.is_guarded_by(&ending.topic) {
+            // Who was signed out has left, unlike one whose stream was cut.
+            self.depart(connection, |_| true);
             connection.end(self.notice("closing", &json!({ "reason": &*ending.kind })));
         } else if ending.effect == Effect::End {
             self.close_topic(connection, &ending.topic, "deleted");
@@ -57,6 +61,7 @@ impl Hub {
     }
 
     fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
+        self.depart(connection, |left| left == key);
         connection.remove(key);
         self.unlisten(key, connection);
         let data = json!({ "topic": visible(key), "reason": reason });

@@ -9,7 +9,7 @@ use std::{
 use futures_util::{Stream, future::LocalBoxFuture};
 
 use super::{
-    connection::{Connection, Mode},
+    connection::{Connection, Mode, Waiting},
     event::{Frame, Key},
     history::Page,
     hub::Hub,
@@ -116,8 +116,20 @@ impl Stream for ConnectionStream {
         loop {
             {
                 let mut state = self.connection.state.borrow_mut();
-                if let Some(frame) = state.pop() {
-                    return Poll::Ready(Some(frame));
+                match state.pop() {
+                    Some(
+                        Waiting::Durable(_, frame)
+                        | Waiting::Ephemeral(_, _, frame)
+                        | Waiting::Control(frame),
+                    ) => return Poll::Ready(Some(frame)),
+                    Some(Waiting::Roster(key)) => {
+                        drop(state);
+                        match self.hub.roster_for(&self.connection, &key) {
+                            Some(frame) => return Poll::Ready(Some(frame)),
+                            None => continue,
+                        }
+                    }
+                    None => {}
                 }
                 // Kept in every mode: a frame about the stream itself may come while a page is being read.
                 state.waker = Some(cx.waker().clone());

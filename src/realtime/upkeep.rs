@@ -37,6 +37,7 @@ impl Hub {
             )));
         }
         for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
+            self.depart(&connection, |left| left == key);
             connection.remove(key);
             self.unlisten(key, &connection);
         }
@@ -57,6 +58,7 @@ impl Hub {
         connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
         for key in &added {
             self.show_board(key, &connection);
+            self.attend(key, &connection, change.profile.as_ref());
         }
         Some(Ok(topics))
     }

@@ -2,18 +2,19 @@
 //!
 //! This is where the names of topics meet the features that own them: who may listen to what.
 
+mod history;
 pub mod routes;
 pub mod schema;
 pub mod sugar;
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::rc::Rc;
 
-use futures_util::StreamExt as _;
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::history::{HistoryPage, history};
 use crate::{
     app::App,
     chat::{self, RoomId},
@@ -22,14 +23,12 @@ use crate::{
     error::{Error, Result},
     notifications,
     realtime::{
-        ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
-        visible,
+        ConnectionStream, Frame, Hub, Key, Opening, Presence, Since, Start, Subscription, TopicChange,
+        Viewer, Wishes, visible,
     },
     snippets::{self, SnippetId},
 };
 
-/// How many events a page of history holds at most.
-const PAGE: usize = 100;
 /// The reconnection time that a stream sets, in milliseconds.
 const RETRY_MS: u64 = 2_000;
 
@@ -66,6 +65,14 @@ impl Topic {
         }
     }
 
+    /// Whether those who listen are known to each other here.
+    fn gathers(&self) -> bool {
+        match self {
+            Self::Snippet(_) | Self::Room(_) => true,
+            Self::Snippets | Self::Notifications | Self::Custom(_) => false,
+        }
+    }
+
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
     fn key(&self, caller: &Caller) -> Key {
         match self {
@@ -99,7 +106,7 @@ pub struct Wanted<'a> {
 
 /// Topics that may be listened to, and those that may not.
 struct Sorted {
-    granted: Vec<Key>,
+    granted: Vec<Subscription>,
     denied: Vec<Denied>,
     first_refusal: Option<Error>,
 }
@@ -108,12 +115,12 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
     let mut sorted = Sorted { granted: Vec::new(), denied: Vec::new(), first_refusal: None };
     for topic in topics {
         let key = topic.key(caller);
-        if sorted.granted.contains(&key) {
+        if sorted.granted.iter().any(|granted| granted.key == key) {
             continue;
         }
         let code = match require_topic(app, caller, topic).await {
             Ok(()) => {
-                sorted.granted.push(key);
+                sorted.granted.push(Subscription { key, guard: false, gathers: topic.gathers() });
                 continue;
             }
             Err(error @ Error::Unauthenticated(_)) => refuse(&mut sorted, error, "unauthenticated"),
@@ -126,6 +133,13 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
         sorted.denied.push(Denied { topic: visible(&key).to_owned(), code });
     }
     Ok(sorted)
+}
+
+/// The key of a topic on which users are known to each other, for somebody who may listen to it.
+pub async fn gathering(app: &App, caller: &Caller, name: &str) -> Result<Key> {
+    let topic = Topic::parse(name).filter(Topic::gathers).ok_or(Error::NotFound("topic with presence"))?;
+    require_topic(app, caller, &topic).await?;
+    Ok(topic.key(caller))
 }
 
 fn refuse(sorted: &mut Sorted, error: Error, code: &'static str) -> &'static str {
@@ -149,11 +163,11 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
 }
 
 fn guards(caller: &Caller) -> impl Iterator<Item = Subscription> {
-    credentials::guards(caller).into_iter().map(|key| Subscription { key: key.into(), guard: true })
-}
-
-fn shown(keys: Vec<Key>) -> impl Iterator<Item = Subscription> {
-    keys.into_iter().map(|key| Subscription { key, guard: false })
+    credentials::guards(caller).into_iter().map(|key| Subscription {
+        key: key.into(),
+        guard: true,
+        gathers: false,
+    })
 }
 
 /// Opens a stream. Its first frame is `ready`; from then on it misses nothing.
@@ -173,6 +187,10 @@ async fn begin(
         return Err(sorted.first_refusal.unwrap_or(Error::NotFound("topic")));
     }
     let viewer = Viewer { user: caller.user().map(|user| user.0), sees_all: caller.is_admin() };
+    let mut wishes = wanted.wishes;
+    if wishes.presence == Presence::Track && viewer.user.is_none() {
+        wishes.presence = Presence::Observe;
+    }
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;
     let verdict = match start {
@@ -180,17 +198,19 @@ async fn begin(
         Start::After(_) => "resumed",
         Start::Gap => "gap",
     };
+    let keys: Vec<Key> = sorted.granted.iter().map(|granted| Key::clone(&granted.key)).collect();
     let replayed = match start {
-        Start::After(place) => log.count(&sorted.granted, viewer, &wanted.wishes, place).await?,
+        Start::After(place) => log.count(&keys, viewer, &wishes, place).await?,
         Start::Fresh(_) | Start::Gap => 0,
     };
-    let topics: Vec<String> = sorted.granted.iter().map(|key| visible(key).to_owned()).collect();
+    let topics: Vec<String> = keys.iter().map(|key| visible(key).to_owned()).collect();
     let (now, heartbeat) = (app.clock.now(), app.realtime.heartbeat());
     let denied = sorted.denied;
     let opening = Opening {
         viewer,
-        subscriptions: shown(sorted.granted).chain(guards(caller)).collect(),
-        wishes: wanted.wishes,
+        subscriptions: sorted.granted.into_iter().chain(guards(caller)).collect(),
+        wishes,
+        profile: caller.actor()?,
         start,
         as_of: caller.as_of,
         expires_at: caller.identity.as_ref().and_then(|who| who.expires_at),
@@ -203,48 +223,6 @@ async fn begin(
         Frame::notice("ready", now, &data, Some(RETRY_MS))
     })?;
     Ok((stream, verdict))
-}
-
-/// A page of history, for clients that ask instead of listening.
-#[derive(Debug, Serialize)]
-pub struct HistoryPage {
-    data: Vec<Box<RawValue>>,
-    next_cursor: String,
-    resume: &'static str,
-}
-
-/// Reads what comes after a place; where there is nothing yet, waits for it up to `wait`.
-pub async fn history(
-    app: &App,
-    hub: &Rc<Hub>,
-    caller: &Caller,
-    wanted: Wanted<'_>,
-    wait: Duration,
-) -> Result<HistoryPage> {
-    let (mut stream, resume) = begin(app, hub, caller, wanted).await?;
-    let deadline = tokio::time::Instant::now() + wait;
-    let mut data: Vec<Box<RawValue>> = Vec::new();
-    while data.len() < PAGE {
-        let frame = match poll_once(&mut stream).await {
-            Poll::Ready(frame) => frame,
-            Poll::Pending if !stream.is_live() => stream.next().await,
-            Poll::Pending if !data.is_empty() => break,
-            Poll::Pending => match tokio::time::timeout_at(deadline, stream.next()).await {
-                Ok(frame) => frame,
-                Err(_) => break,
-            },
-        };
-        let Some(frame) = frame else { break };
-        if frame.is_durable() {
-            let envelope = serde_json::from_slice(frame.envelope());
-            data.push(envelope.map_err(|error| Error::Internal(error.to_string()))?);
-        }
-    }
-    Ok(HistoryPage { data, next_cursor: app.realtime.log.id(stream.position()), resume })
-}
-
-async fn poll_once(stream: &mut ConnectionStream) -> Poll<Option<Frame>> {
-    poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
 }
 
 /// A change of an open stream, as its client asks for it.
@@ -269,7 +247,8 @@ pub async fn change(app: &App, caller: &Caller, wish: Wish) -> Result<Topics> {
         connection: wish.connection,
         user: caller.user().map(|user| user.0),
         as_of: caller.as_of,
-        add: shown(sorted.granted).collect(),
+        add: sorted.granted,
+        profile: caller.actor()?,
         remove: wish.remove.iter().map(|topic| topic.key(caller)).collect(),
         renew: renew.map(|who| (guards(caller).collect(), who.expires_at)),
     };

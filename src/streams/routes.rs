@@ -20,7 +20,7 @@ use crate::{
         problem::Problem,
         sse::{self, Form},
     },
-    realtime::{Hub, MAX_TOPICS, Since, Wishes},
+    realtime::{Hub, MAX_TOPICS, Presence, Since, Wishes},
     snippets,
     streams::{self, schema::StreamFrame},
 };
@@ -37,6 +37,7 @@ pub(super) struct Follow {
     #[schema(value_type = Option<String>)]
     types: Option<Types>,
     echo: Option<Flag>,
+    presence: Option<Presence>,
     #[schema(value_type = Option<String>)]
     since: Option<Position>,
     last_event_id: Option<String>,
@@ -94,6 +95,7 @@ impl TryFrom<String> for Position {
     ("topics" = String, Query, description = "1 to 100 topics, comma-separated"),
     ("types" = Option<String>, Query, description = "Only events of these types, comma-separated"),
     ("echo" = Option<bool>, Query, description = "false: not what this very connection caused"),
+    ("presence" = Option<Presence>, Query, description = "`track` (default), `observe`, `count` or `off`"),
     ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
     ("last_event_id" = Option<String>, Query, description = "Like the header"),
     ("wait" = Option<u64>, Query, description = "Long polling: seconds to wait for something new, 0 to 60"),
@@ -175,10 +177,14 @@ pub(super) async fn respond(
         Some(id) => Since::Id(id),
     };
     let types = query.types.clone().map(|types| types.0);
-    let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)) };
-    let wanted = Wanted { topics: topics(names)?, wishes, since };
     let head_only = req.extensions().contains::<IsHead>();
-    if let Some(form) = form(req) {
+    let form = form(req);
+    // A page of history and a head are read and over: nobody stays to be seen.
+    let stays = form.is_some() && !head_only;
+    let presence = if stays { query.presence.unwrap_or(Presence::Track) } else { Presence::Off };
+    let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)), presence };
+    let wanted = Wanted { topics: topics(names)?, wishes, since };
+    if let Some(form) = form {
         let stream = streams::open(app, &hub, &caller, wanted).await?;
         return Ok(sse::respond(stream, form, head_only));
     }

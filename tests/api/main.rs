@@ -8,6 +8,7 @@ mod me;
 mod notifications;
 mod openapi;
 mod operations;
+mod presence;
 mod process;
 mod sessions;
 mod snippets;

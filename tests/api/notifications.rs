@@ -41,6 +41,7 @@ async fn unread(person: &Persona) -> i64 {
 
 async fn a_notification_reaches_its_user_and_nobody_else(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    app.settled().await;
     let mut anns = ann.subscribe("topics=notifications").await;
     let mut bobs = bob.subscribe("topics=notifications").await;
     let mut admins = app.admin().await.subscribe("topics=notifications").await;
@@ -74,6 +75,7 @@ async fn what_is_read_on_one_device_is_read_on_all(app: &TestApp) {
     let ann = app.user("ann").await;
     let phone = ann.sign_in().await;
     let (first, second) = (notify(&ann, &ann, "First").await, notify(&ann, &ann, "Second").await);
+    app.settled().await;
     let mut stream = phone.subscribe("topics=notifications").await;
     for (id, read, count) in [(&first, true, 1), (&first, false, 2), (&second, true, 1)] {
         let answer = ann.patch(&path(id), &json!({ "read": read })).await.expect(200).json();
@@ -108,6 +110,7 @@ async fn all_are_read_up_to_a_place(app: &TestApp) {
     for message in ["a", "b", "c", "d"] {
         ids.push(notify(&ann, &ann, message).await);
     }
+    app.settled().await;
     let mut stream = ann.subscribe("topics=notifications").await;
     assert_eq!(read_all(json!({ "up_to": ids[1] })).await, 2);
     let event = stream.next().await;
@@ -241,6 +244,7 @@ async fn a_repetition_notifies_once(app: &TestApp) {
 async fn the_count_is_exact_under_many_writers_and_readers(app: &TestApp) {
     const ROUNDS: usize = 12;
     let ann = app.user("ann").await;
+    app.settled().await;
     let mut stream = ann.subscribe("topics=notifications").await;
     join_all((0..8).map(|device| {
         let ann = &ann;
@@ -324,16 +328,20 @@ async fn a_deleted_account_takes_its_notifications_along(app: &TestApp) {
 async fn the_topic_is_for_who_is_signed_in(app: &TestApp) {
     let ann = app.user("ann").await;
     app.anonymous().get("/v1/events?topics=notifications").await.problem(401, "unauthenticated");
+    app.settled().await;
     let stream = app.anonymous().subscribe("topics=snippets,notifications").await;
     assert_eq!(stream.ready["denied"], json!([{ "topic": "notifications", "code": "unauthenticated" }]));
     notify(&ann, &ann, "Before").await;
+    app.settled().await;
     let mut replay = ann.subscribe("topics=notifications&since=earliest").await;
     assert_eq!(replay.next().await.data["message"], "Before");
     let token = ann.post("/v1/stream-tokens", &json!({})).await.expect(201).json();
     let token = token["token"].as_str().expect("a token");
     let query = format!("topics=notifications&since=earliest&access_token={token}");
+    app.settled().await;
     let mut browser = app.anonymous().subscribe(&query).await;
     assert_eq!(browser.next().await.data["message"], "Before");
     let bob = app.user("bob").await;
+    app.settled().await;
     assert_eq!(bob.subscribe("topics=notifications&since=earliest").await.ready["replayed"], 0);
 }

@@ -21,8 +21,9 @@ async fn what_somebody_wrote_goes_with_the_account(app: &TestApp) {
         says(&bob, room, "Bob's too").await;
     }
     bob.delete(&format!("{left}/members/{}", bob.id)).await.expect(204);
-    let mut stream = ann.subscribe(&format!("topics={}", topic(&member))).await;
-    let mut other = ann.subscribe(&format!("topics={}", topic(&left))).await;
+    app.settled().await;
+    let mut stream = ann.subscribe(&format!("presence=off&topics={}", topic(&member))).await;
+    let mut other = ann.subscribe(&format!("presence=off&topics={}", topic(&left))).await;
     bob.delete("/v1/me").await.expect(204);
     let gone = |room: &str| json!({ "room_id": &room["/v1/rooms/".len()..], "user_id": bob.id });
     let event = stream.next().await;
@@ -44,7 +45,8 @@ async fn a_room_goes_to_the_eldest_member(app: &TestApp) {
         app.clock.advance(std::time::Duration::from_secs(1));
         add(&ann, &room, user).await.expect(201);
     }
-    let mut stream = bob.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = bob.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     ann.delete("/v1/me").await.expect(204);
     let event = stream.next().await;
     assert_eq!((event.kind.as_str(), &event.data["owner"]["name"]), ("room_updated", &json!("cid")));
@@ -57,7 +59,8 @@ async fn a_room_goes_to_the_eldest_member(app: &TestApp) {
 async fn a_room_without_another_member_goes_with_the_account(app: &TestApp) {
     let ann = app.user("ann").await;
     let room = room_of(&ann, "public").await;
-    let mut stream = app.anonymous().subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = app.anonymous().subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     ann.delete("/v1/me").await.expect(204);
     assert_eq!(stream.next().await.kind, "room_deleted");
     app.anonymous().get(&room).await.problem(404, "not_found");

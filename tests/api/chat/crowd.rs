@@ -125,7 +125,7 @@ async fn open(app: &TestApp, person: &Persona, room: &str) -> TcpStream {
     let address = app.url().trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(&address).await.expect("a connection");
     let request = format!(
-        "GET /v1/events?topics={} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET /v1/events?presence=off&topics={} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
         topic(room),
         person.token()
     );

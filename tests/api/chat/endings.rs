@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{add, put, remove, room_of, says, topic};
-use crate::support::{EventStream, Persona, TestApp, on_both_databases};
+use crate::support::{EventStream, Persona, TestApp, eventually, on_both_databases};
 
 on_both_databases![
     whoever_is_removed_from_a_private_room_loses_it,
@@ -15,13 +15,15 @@ on_both_databases![
     what_changes_with_that_is_not_told_to_those_who_lose_it,
     a_deleted_room_ends_for_everybody,
     a_room_made_public_is_open_with_its_history,
+    presence_ends_with_the_right,
 ];
 
 /// A right must have ended on every device within this time.
 const SOON: Duration = Duration::from_secs(1);
 
-async fn follow(person: &Persona, room: &str) -> EventStream {
-    person.subscribe(&format!("topics={},custom:x", topic(room))).await
+async fn follow(app: &TestApp, person: &Persona, room: &str) -> EventStream {
+    app.settled().await;
+    person.subscribe(&format!("presence=off&topics={},custom:x", topic(room))).await
 }
 
 async fn types(person: &Persona, room: &str) {
@@ -38,7 +40,7 @@ async fn assert_closed(stream: &mut EventStream, room: &str, reason: &str, since
 /// A new stream of the same person cannot have the topic, with or without history.
 async fn assert_denied(person: &Persona, room: &str) {
     for since in ["", "&since=earliest"] {
-        let stream = person.subscribe(&format!("topics={},snippets{since}", topic(room))).await;
+        let stream = person.subscribe(&format!("presence=off&topics={},snippets{since}", topic(room))).await;
         assert_eq!(stream.ready["denied"], json!([{ "topic": topic(room), "code": "not_found" }]));
         assert_eq!(stream.ready["replayed"], 0);
     }
@@ -60,8 +62,8 @@ async fn whoever_is_removed_from_a_private_room_loses_it(app: &TestApp) {
     for user in [&bob, &cid] {
         add(&ann, &room, user).await.expect(201);
     }
-    let mut lost = [follow(&bob, &room).await, follow(&bob.sign_in().await, &room).await];
-    let mut kept = follow(&cid, &room).await;
+    let mut lost = [follow(app, &bob, &room).await, follow(app, &bob.sign_in().await, &room).await];
+    let mut kept = follow(app, &cid, &room).await;
     types(&bob, &room).await;
     types(&ann, &room).await;
     while kept.until("typing").await.data["users"].as_array().map(Vec::len) != Some(2) {}
@@ -83,7 +85,7 @@ async fn whoever_leaves_a_private_room_loses_it(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "private").await;
     add(&ann, &room, &bob).await.expect(201);
-    let mut lost = [follow(&bob, &room).await];
+    let mut lost = [follow(app, &bob, &room).await];
     let since = Instant::now();
     remove(&bob, &room, &bob).await.expect(204);
     assert_closed(&mut lost[0], &room, "not_permitted", since).await;
@@ -91,7 +93,8 @@ async fn whoever_leaves_a_private_room_loses_it(app: &TestApp) {
     assert_denied(&bob, &room).await;
     // Whoever comes back has the whole history again.
     add(&ann, &room, &bob).await.expect(201);
-    let mut replay = bob.subscribe(&format!("topics={}&since=earliest", topic(&room))).await;
+    app.settled().await;
+    let mut replay = bob.subscribe(&format!("presence=off&topics={}&since=earliest", topic(&room))).await;
     assert_eq!(replay.until("message_created").await.data["content"], "A secret");
 }
 
@@ -99,7 +102,7 @@ async fn whoever_is_removed_from_a_public_room_may_still_read_it(app: &TestApp) 
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "public").await;
     add(&bob, &room, &bob).await.expect(201);
-    let mut stream = follow(&bob, &room).await;
+    let mut stream = follow(app, &bob, &room).await;
     remove(&ann, &room, &bob).await.expect(204);
     says(&ann, &room, "Still here?").await;
     assert_eq!(stream.next().await.kind, "member_removed");
@@ -111,10 +114,14 @@ async fn a_room_made_private_is_lost_to_all_but_its_members(app: &TestApp) {
     let room = room_of(&ann, "public").await;
     add(&bob, &room, &bob).await.expect(201);
     let anonymous = app.anonymous();
-    let mut nameless = anonymous.subscribe(&format!("topics={},snippets", topic(&room))).await;
-    let mut lost = [follow(&cid, &room).await];
-    let mut kept =
-        [follow(&bob, &room).await, follow(&ann, &room).await, follow(app.admin().await, &room).await];
+    app.settled().await;
+    let mut nameless = anonymous.subscribe(&format!("presence=off&topics={},snippets", topic(&room))).await;
+    let mut lost = [follow(app, &cid, &room).await];
+    let mut kept = [
+        follow(app, &bob, &room).await,
+        follow(app, &ann, &room).await,
+        follow(app, app.admin().await, &room).await,
+    ];
     types(&cid, &room).await;
     types(&bob, &room).await;
     while kept[0].until("typing").await.data["users"].as_array().map(Vec::len) != Some(2) {}
@@ -137,7 +144,7 @@ async fn a_room_made_private_is_lost_to_all_but_its_members(app: &TestApp) {
 async fn what_changes_with_that_is_not_told_to_those_who_lose_it(app: &TestApp) {
     let (ann, cid) = (app.user("ann").await, app.user("cid").await);
     let room = room_of(&ann, "public").await;
-    let (mut stranger, mut owner) = (follow(&cid, &room).await, follow(&ann, &room).await);
+    let (mut stranger, mut owner) = (follow(app, &cid, &room).await, follow(app, &ann, &room).await);
     let change = json!({ "visibility": "private", "name": "A secret name" });
     let changed = ann.patch(&room, &change).await.expect(200).json();
     let told = stranger.next().await;
@@ -153,7 +160,7 @@ async fn a_deleted_room_ends_for_everybody(app: &TestApp) {
     add(&bob, &room, &bob).await.expect(201);
     let mut streams = Vec::new();
     for person in [&ann, &bob, app.admin().await] {
-        streams.push(follow(person, &room).await);
+        streams.push(follow(app, person, &room).await);
     }
     types(&bob, &room).await;
     streams[0].until("typing").await;
@@ -174,8 +181,40 @@ async fn a_room_made_public_is_open_with_its_history(app: &TestApp) {
     let room = room_of(&ann, "private").await;
     says(&ann, &room, "Hello").await;
     ann.patch(&room, &json!({ "visibility": "public" })).await.expect(200);
-    let mut replay = app.anonymous().subscribe(&format!("topics={}&since=earliest", topic(&room))).await;
+    app.settled().await;
+    let mut replay =
+        app.anonymous().subscribe(&format!("presence=off&topics={}&since=earliest", topic(&room))).await;
     for kind in ["room_created", "member_added", "message_created", "room_updated"] {
         assert_eq!(replay.next().await.kind, kind);
+    }
+}
+
+/// Neither the stream nor the lease of somebody who has lost the room keeps them in sight.
+async fn presence_ends_with_the_right(app: &TestApp) {
+    let (ann, bob, cid) = (app.user("ann").await, app.user("bob").await, app.user("cid").await);
+    let room = room_of(&ann, "public").await;
+    add(&bob, &room, &bob).await.expect(201);
+    app.settled().await;
+    let present = format!("/v1/presence/{}", topic(&room));
+    let mut watcher = ann.subscribe(&format!("topics={}&presence=observe", topic(&room))).await;
+    watcher.until("presence_state").await;
+    let mut streams = Vec::new();
+    for person in [&bob, &cid] {
+        streams.push(person.subscribe(&format!("topics={}", topic(&room))).await);
+        put(person, &present, &json!({ "ttl_s": 60 })).await.expect(200);
+    }
+    eventually("both are there", async || {
+        (ann.get(&present).await.expect(200).json()["count"] == 2).then_some(())
+    })
+    .await;
+    for (change, gone) in
+        [(ann.patch(&room, &json!({ "visibility": "private" })), &cid), (remove(&ann, &room, &bob), &bob)]
+    {
+        let since = Instant::now();
+        assert!(change.await.status.is_success());
+        while watcher.until("presence_diff").await.data["leaves"].get(&gone.id).is_none() {}
+        assert!(since.elapsed() < SOON, "it took {:?}", since.elapsed());
+        let left = ann.get(&present).await.expect(200).json();
+        assert!(left["presences"].get(&gone.id).is_none(), "{left}");
     }
 }

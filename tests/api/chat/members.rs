@@ -18,7 +18,8 @@ on_both_databases![
 async fn whoever_is_added_is_notified(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "private").await;
-    let mut chat = ann.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut chat = ann.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     let mut own = bob.subscribe("topics=notifications").await;
     app.clock.advance(Duration::from_secs(1));
     let member = json!({ "user": { "id": bob.id, "name": "bob" }, "joined_at": app.now() });
@@ -59,7 +60,8 @@ async fn everybody_may_join_a_public_room_and_leave_it(app: &TestApp) {
 async fn whoever_writes_in_a_public_room_joins_it(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "public").await;
-    let mut stream = ann.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = ann.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     says(&bob, &room, "Hello").await;
     says(&bob, &room, "Here I am").await;
     for kind in ["member_added", "message_created", "message_created"] {

@@ -24,7 +24,8 @@ on_both_databases![
 async fn a_message_is_what_was_said(app: &TestApp) {
     let ann = app.user("ann").await;
     let room = room_of(&ann, "private").await;
-    let mut stream = ann.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = ann.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     let content = "Line one\r\nline\u{2028}two \u{0} 🦀 <b>";
     let body = json!({ "content": content, "client_id": "tmp-1", "mentions": [ann.id] });
     let answer = ann.post(&format!("{room}/messages"), &body).await.expect(201);
@@ -85,7 +86,8 @@ async fn a_message_is_edited_and_deleted(app: &TestApp) {
     let id = says(&bob, &room, "Helo").await;
     let path = format!("{room}/messages/{id}");
     let mut expected = bob.get(&path).await.expect(200).json();
-    let mut stream = ann.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = ann.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     app.clock.advance(Duration::from_secs(5));
     let answer = bob.patch(&path, &json!({ "content": "Hello" })).await.expect(200);
     expected["content"] = json!("Hello");
@@ -141,6 +143,7 @@ async fn whoever_is_mentioned_is_notified(app: &TestApp) {
     for user in [&bob, &cid] {
         add(&ann, &room, user).await.expect(201);
     }
+    app.settled().await;
     let mut bobs = bob.subscribe("topics=notifications").await;
     let mut cids = cid.subscribe("topics=notifications").await;
     let mut anns = ann.subscribe("topics=notifications").await;
@@ -177,7 +180,9 @@ async fn a_repetition_says_it_once(app: &TestApp) {
 async fn sending_ends_typing(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "public").await;
-    let mut stream = ann.subscribe(&format!("topics={}&types=typing,message_created", topic(&room))).await;
+    app.settled().await;
+    let mut stream =
+        ann.subscribe(&format!("presence=off&topics={}&types=typing,message_created", topic(&room))).await;
     let typing = format!("{room}/typing");
     put(&bob, &typing, &json!({ "typing": true })).await.expect(204);
     assert_eq!(stream.next().await.data, json!({ "users": [{ "id": bob.id, "name": "bob" }] }));

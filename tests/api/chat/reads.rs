@@ -68,8 +68,11 @@ async fn a_mark_is_told_to_the_users_own_devices(app: &TestApp) {
     let room = room_of(&ann, "public").await;
     add(&bob, &room, &bob).await.expect(201);
     let (first, second) = (says(&ann, &room, "a").await, says(&ann, &room, "b").await);
+    app.settled().await;
     let mut phone = bob.sign_in().await.subscribe("topics=notifications").await;
-    let mut others = ann.subscribe(&format!("topics=notifications,{}", super::topic(&room))).await;
+    app.settled().await;
+    let mut others =
+        ann.subscribe(&format!("presence=off&topics=notifications,{}", super::topic(&room))).await;
     for id in [&first, &first, &second] {
         read(&bob, &room, id).await.expect(200);
     }
@@ -102,7 +105,9 @@ async fn the_count_is_exact_under_many_writers_and_readers(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "private").await;
     add(&ann, &room, &bob).await.expect(201);
-    let mut stream = bob.subscribe(&format!("topics=notifications,{}", super::topic(&room))).await;
+    app.settled().await;
+    let mut stream =
+        bob.subscribe(&format!("presence=off&topics=notifications,{}", super::topic(&room))).await;
     join_all((0..8).map(|device| {
         let (ann, bob, room) = (&ann, &bob, &room);
         async move {

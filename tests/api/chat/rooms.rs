@@ -85,7 +85,8 @@ async fn a_room_is_changed_by_a_merge_patch(app: &TestApp) {
     let ann = app.user("ann").await;
     let room = room_of(&ann, "private").await;
     let mut expected = ann.get(&room).await.expect(200).json();
-    let mut stream = ann.subscribe(&format!("topics={}", topic(&room))).await;
+    app.settled().await;
+    let mut stream = ann.subscribe(&format!("presence=off&topics={}", topic(&room))).await;
     for (version, field, patch, value) in [
         (2, "name", json!("Hall"), json!("Hall")),
         (3, "visibility", json!(null), json!("public")),
@@ -136,6 +137,7 @@ async fn the_topic_tells_the_whole_history_of_a_room(app: &TestApp) {
     let room = room_of(&ann, "private").await;
     add(&ann, &room, &bob).await.expect(201);
     super::says(&bob, &room, "Hello").await;
+    app.settled().await;
     for path in [format!("/v1/events?topics={}", topic(&room)), format!("{room}/events?")] {
         let page = bob.get(&format!("{path}&since=earliest")).header("Accept", "application/json").await;
         let page = page.expect(200).json();

@@ -21,7 +21,7 @@ async fn private_snippets_reach_their_owner_and_admins_alone(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let mut feed = bob.subscribe("topics=snippets").await;
     let path = ann.has_snippet_that_is("private").await;
-    let topic = format!("topics=snippets:{}", path.rsplit('/').next().expect("an id"));
+    let topic = format!("presence=off&topics=snippets:{}", path.rsplit('/').next().expect("an id"));
     for stranger in [&bob, &app.anonymous()] {
         stranger.get(&format!("/v1/events?{topic}&since=earliest")).await.problem(404, "not_found");
         stranger.get(&format!("{path}/events")).await.problem(404, "not_found");
@@ -38,7 +38,7 @@ async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(app: &TestA
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let snippet = ann.has_snippet(json!({ "title": "Soon a secret" })).await;
     let id = snippet["id"].as_str().expect("an id");
-    let mut one = bob.subscribe(&format!("topics=snippets:{id}")).await;
+    let mut one = bob.subscribe(&format!("topics=snippets:{id}&presence=off")).await;
     let mut feed = bob.subscribe("topics=snippets").await;
     ann.patch(&path_of(&snippet), &json!({ "visibility": "private" })).await.expect(200);
     let closed = one.next().await;
@@ -64,7 +64,8 @@ async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(app: &TestA
 async fn a_deleted_snippet_ends_its_topic(app: &TestApp) {
     let ann = app.user("ann").await;
     let path = ann.has_snippet_that_is("public").await;
-    let mut stream = ann.subscribe(&format!("topics=snippets:{}", &path["/v1/snippets/".len()..])).await;
+    let mut stream =
+        ann.subscribe(&format!("presence=off&topics=snippets:{}", &path["/v1/snippets/".len()..])).await;
     ann.delete(&path).await.expect(204);
     assert_eq!(stream.next().await.kind, "snippet_deleted");
     assert_eq!(stream.next().await.kind, "topic_closed");

@@ -34,7 +34,7 @@ async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestApp) {
     let ann = app.user("ann").await;
     let snippet = ann.has_snippet(json!({})).await;
     let id = snippet["id"].as_str().expect("an id");
-    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}")).await;
+    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}&presence=off")).await;
     ann.patch(&path_of(&snippet), &json!({ "title": "Two" })).await.expect(200);
     ann.has_snippet(json!({ "title": "Another" })).await;
     let first = both.next().await;
