@@ -140,6 +140,13 @@ impl TestApp {
         self.admin.get_or_init(|| self.register("admin")).await
     }
 
+    /// Waits until everything that was acknowledged has its place in the log. On PostgreSQL it gets it some
+    /// milliseconds after the acknowledgement, so that a stream that opens meanwhile is told of it as of news.
+    pub async fn settled(&self) {
+        let mark = json!({ "type": "settled", "data": null });
+        self.admin().await.publish("custom:settled", &mark).await.expect(202);
+    }
+
     /// Somebody with an account and a session, who is not the admin.
     pub async fn user(&self, name: &str) -> Persona {
         self.admin().await;
