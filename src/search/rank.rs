@@ -1,9 +1,9 @@
 //! What a candidate is worth: title above tags above content, whole words above begun ones, the new above the old.
 
 use super::{
-    candidates::{By, Candidate, Candidates},
+    candidates::{Candidate, Candidates},
     text::{fold, is_near, occurrences, words},
-    wish::{Wish, Word},
+    wish::{By, Wish, Word},
 };
 use crate::snippets::SnippetId;
 

@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, types::Json};
 use super::{
     Document,
     terms::{Kind, Terms, owner, term},
-    wish::{Ask, Part},
+    wish::{Ask, By, Part},
 };
 use crate::{
     accounts::UserId,
@@ -20,6 +20,7 @@ use crate::{
 /// What the index tells of a snippet.
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry {
+    pub by: By,
     pub place: i64,
     pub snippet_id: SnippetId,
     pub title: String,
@@ -38,47 +39,75 @@ pub(super) struct Scope {
     pub until: i64,
 }
 
-// All entries in one row: a hundred rows cost SQLite's driver more than finding them.
-const ENTRIES_SQLITE: &str =
-    "SELECT json_group_array(json_array(place, hex(snippet_id), title, json(tags), bytes))
-     FROM (SELECT e.place, e.snippet_id, e.title, e.tags, e.bytes
-           FROM search_terms CROSS JOIN search_entries e ON e.place = search_terms.rowid
-           WHERE search_terms MATCH $1 AND search_terms.rowid <= $2 AND (e.public OR e.owner_id = $3 OR $4)
-           ORDER BY search_terms.rowid DESC LIMIT $5)";
+/// How a database is asked. Terms have no character that means something to it.
+struct Dialect {
+    // All entries come in one row: a hundred rows cost SQLite's driver more than finding them.
+    all: &'static str,
+    from: &'static str,
+    place: &'static str,
+    quote: char,
+    start: &'static str,
+    and: &'static str,
+    or: &'static str,
+    not: &'static str,
+}
 
-const ENTRIES_POSTGRES: &str =
-    "SELECT coalesce(json_agg(json_build_array(place, snippet_id, title, tags, bytes)), '[]')::text
-     FROM (SELECT place, snippet_id, title, tags, bytes
-           FROM search_entries
-           WHERE ($1 = '' OR words @@ $1::tsquery) AND ($6 = '' OR grams @@ $6::tsquery) AND place <= $2
-             AND (public OR owner_id = $3 OR $4)
-           ORDER BY place DESC LIMIT $5) AS found";
+const SQLITE: Dialect = Dialect {
+    all: "SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes)) FROM (",
+    from: "search_terms CROSS JOIN search_entries e ON e.place = search_terms.rowid",
+    place: "search_terms.rowid",
+    quote: '"',
+    start: " *",
+    and: " AND ",
+    or: " OR ",
+    not: " NOT ",
+};
 
-/// The newest entries that have what is asked for.
-pub(super) async fn entries(conn: Conn<'_>, ask: &Ask, scope: &Scope, limit: usize) -> Result<Vec<Entry>> {
-    let sql = conn.sql(ENTRIES_SQLITE, ENTRIES_POSTGRES);
-    let (spelling, mut words, grams) = match &conn {
-        Conn::Sqlite(_) => (FTS5, FTS5.spell(ask.words.iter().chain(&ask.grams)), String::new()),
-        Conn::Postgres(_) => (TSQUERY, TSQUERY.spell(&ask.words), TSQUERY.spell(&ask.grams)),
-    };
-    // The statement sees to it that nothing hidden is shown. This is about time: the index passes over what many
-    // others have hidden without a look at each.
-    if !scope.all && !words.is_empty() {
-        words = spelling.without_hidden(&words, scope.viewer);
+const POSTGRES: Dialect = Dialect {
+    all: "SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text FROM (",
+    from: "search_entries e",
+    place: "e.place",
+    quote: '\'',
+    start: ":*",
+    and: " & ",
+    or: " | ",
+    not: " & !",
+};
+
+/// A condition: what stands before a text, the text, and what stands behind it.
+type Condition = (&'static str, String, &'static str);
+
+/// The newest entries that have what is asked for; one that fits several questions comes several times.
+pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Result<Vec<Entry>> {
+    if asks.is_empty() {
+        return Ok(Vec::new());
     }
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (dialect, conditions): (_, fn(&Ask, &Scope) -> Vec<Condition>) = match &conn {
+        Conn::Sqlite(_) => (SQLITE, on_sqlite),
+        Conn::Postgres(_) => (POSTGRES, on_postgres),
+    };
     // Not kept as a prepared statement: PostgreSQL must plan for the words, which may be rare or in every snippet.
     let persistent = matches!(conn, Conn::Sqlite(_));
-    let found: String = on_conn!(conn, |c| sqlx::query_scalar(sql)
-        .bind(words)
-        .bind(scope.until)
-        .bind(scope.viewer)
-        .bind(scope.all)
-        .bind(limit)
-        .bind(grams)
-        .persistent(persistent)
-        .fetch_one(c)
-        .await?);
+    let found: String = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(dialect.all);
+        for (number, ask) in asks.iter().enumerate() {
+            query.push(if number == 0 {
+                "SELECT * FROM (SELECT "
+            } else {
+                " UNION ALL SELECT * FROM (SELECT "
+            });
+            query.push(ask.by as i64).push(" AS by, e.place, e.snippet_id, e.title, e.tags, e.bytes FROM ");
+            query.push(dialect.from).push(" WHERE ");
+            for (before, text, behind) in conditions(ask, scope) {
+                query.push(before).push_bind(text).push(behind).push(" AND ");
+            }
+            query.push(dialect.place).push(" <= ").push_bind(scope.until);
+            query.push(" AND (e.public OR e.owner_id = ").push_bind(scope.viewer);
+            query.push(" OR ").push_bind(scope.all).push(") ORDER BY ").push(dialect.place);
+            query.push(" DESC LIMIT ").push_bind(ask.limit).push(") AS one");
+        }
+        query.push(") AS found").build_query_scalar().persistent(persistent).fetch_one(c).await?
+    });
     let mut entries: Vec<Entry> = serde_json::from_str(&found)
         .map_err(|error| Error::Internal(format!("entries of search: {error}")))?;
     for entry in &mut entries {
@@ -87,19 +116,25 @@ pub(super) async fn entries(conn: Conn<'_>, ask: &Ask, scope: &Scope, limit: usi
     Ok(entries)
 }
 
-/// How a database spells what it is asked for. Terms have no character that means something to it.
-struct Spelling {
-    quote: char,
-    start: &'static str,
-    and: &'static str,
-    or: &'static str,
-    not: &'static str,
+fn on_sqlite(ask: &Ask, scope: &Scope) -> Vec<Condition> {
+    let asked = SQLITE.spell(ask.words.iter().chain(&ask.grams));
+    vec![("search_terms MATCH ", SQLITE.without_hidden(asked, scope), "")]
 }
 
-const FTS5: Spelling = Spelling { quote: '"', start: " *", and: " AND ", or: " OR ", not: " NOT " };
-const TSQUERY: Spelling = Spelling { quote: '\'', start: ":*", and: " & ", or: " | ", not: " & !" };
+/// Words and grams have columns of their own: where an entry is looked at for its words, the grams stay where they are.
+fn on_postgres(ask: &Ask, scope: &Scope) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    if !ask.words.is_empty() {
+        let asked = POSTGRES.without_hidden(POSTGRES.spell(&ask.words), scope);
+        conditions.push(("e.words @@ ", asked, "::tsquery"));
+    }
+    if !ask.grams.is_empty() {
+        conditions.push(("e.grams @@ ", POSTGRES.spell(&ask.grams), "::tsquery"));
+    }
+    conditions
+}
 
-impl Spelling {
+impl Dialect {
     fn spell<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> String {
         let quote = |term: &String| format!("{0}{term}{0}", self.quote);
         let part = |part: &Part| match part {
@@ -110,11 +145,15 @@ impl Spelling {
         parts.into_iter().map(part).collect::<Vec<_>>().join(self.and)
     }
 
-    /// What is asked for, but nothing hidden that is not the viewer's own.
-    fn without_hidden(&self, asked: &str, viewer: Option<UserId>) -> String {
+    /// What is asked for, but nothing hidden that is not the viewer's own. The statement sees to that by itself; this
+    /// is about time: the index passes over what many others have hidden without a look at each.
+    fn without_hidden(&self, asked: String, scope: &Scope) -> String {
+        if scope.all {
+            return asked;
+        }
         let (quote, not) = (self.quote, self.not);
         let hidden = format!("{quote}{}{quote}", term(Kind::Hidden, ""));
-        let own = viewer.map(|viewer| format!("{not}{quote}{}{quote}", owner(viewer)));
+        let own = scope.viewer.map(|viewer| format!("{not}{quote}{}{quote}", owner(viewer)));
         format!("({asked}){not}({hidden}{})", own.unwrap_or_default())
     }
 }
@@ -191,7 +230,7 @@ pub(super) async fn missing(conn: Conn<'_>, limit: i64) -> Result<Vec<SnippetId>
 
 #[cfg(test)]
 mod tests {
-    use super::{FTS5, Part, TSQUERY};
+    use super::{POSTGRES, Part, SQLITE, Scope};
     use crate::accounts::UserId;
 
     #[test]
@@ -199,11 +238,13 @@ mod tests {
         let term = |text: &str| text.to_owned();
         let parts =
             [Part::Term(term("wa")), Part::Start(term("wb")), Part::Any(vec![term("nc"), term("nd")])];
-        assert_eq!(FTS5.spell(&parts), r#""wa" AND "wb" * AND ("nc" OR "nd")"#);
-        assert_eq!(TSQUERY.spell(&parts), "'wa' & 'wb':* & ('nc' | 'nd')");
-        let viewer = Some(UserId(uuid::Uuid::nil()));
+        assert_eq!(SQLITE.spell(&parts), r#""wa" AND "wb" * AND ("nc" OR "nd")"#);
+        assert_eq!(POSTGRES.spell(&parts), "'wa' & 'wb':* & ('nc' | 'nd')");
+        let anonymous = Scope { viewer: None, all: false, until: 0 };
+        let somebody = Scope { viewer: Some(UserId(uuid::Uuid::nil())), ..anonymous };
         let own = "o00000000000000000000000000000000";
-        assert_eq!(FTS5.without_hidden("q", viewer), format!(r#"(q) NOT ("x" NOT "{own}")"#));
-        assert_eq!(TSQUERY.without_hidden("q", None), "(q) & !('x')");
+        assert_eq!(SQLITE.without_hidden(term("q"), &somebody), format!(r#"(q) NOT ("x" NOT "{own}")"#));
+        assert_eq!(POSTGRES.without_hidden(term("q"), &anonymous), "(q) & !('x')");
+        assert_eq!(POSTGRES.without_hidden(term("q"), &Scope { all: true, ..somebody }), "q");
     }
 }

@@ -1,11 +1,18 @@
 //! What somebody looks for, and how the index is asked for it.
 
+use serde::Deserialize;
+
 use super::{
     Filter,
     terms::{self, GRAM, Kind, LONGEST_START, cut, near, term},
     text::{fold, runs},
 };
 
+/// How many of the newest entries with all words are weighed, and with all words in the head.
+const WITH_WORDS: i64 = 100;
+const WITH_HEAD: i64 = 50;
+/// How many entries are looked at for the query as it stands, at a time.
+const WITH_LITERAL: i64 = 50;
 /// How many words of a query count.
 const MAX_WORDS: usize = 16;
 /// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
@@ -30,9 +37,34 @@ pub(super) struct Wish {
     pub is_code: bool,
 }
 
-/// What the index is asked for: snippets which have all of this.
+/// What fits a query, from what hardly fits to what fits exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "i64")]
+pub(super) enum By {
+    /// It has words like these.
+    Typos,
+    /// It has the query as it stands, perhaps within words.
+    Literal,
+    /// It has all words, and the last one may be only begun.
+    Words,
+    /// It has all words as they are.
+    Whole,
+}
+
+impl TryFrom<i64> for By {
+    type Error = &'static str;
+
+    fn try_from(number: i64) -> Result<Self, Self::Error> {
+        let all = [Self::Typos, Self::Literal, Self::Words, Self::Whole];
+        all.into_iter().find(|by| *by as i64 == number).ok_or("is none of these")
+    }
+}
+
+/// What the index is asked for: the newest snippets which have all of this.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ask {
+    pub by: By,
+    pub limit: i64,
     pub words: Vec<Part>,
     pub grams: Vec<Part>,
 }
@@ -67,24 +99,20 @@ impl Wish {
         Some(Self { words, literal, is_code })
     }
 
-    /// All words, anywhere.
-    pub(super) fn anywhere(&self, filter: &Filter) -> Option<Ask> {
-        self.all(filter, |word| looked_for(word, Kind::Word, Kind::Start))
-    }
-
-    /// All words, in the title and the tags.
-    pub(super) fn in_head(&self, filter: &Filter) -> Option<Ask> {
-        self.all(filter, |word| looked_for(word, Kind::HeadWord, Kind::HeadStart))
-    }
-
-    /// All words as they are, where the last one may be only begun.
-    pub(super) fn whole(&self, filter: &Filter) -> Option<Ask> {
-        self.all_whole(filter, Kind::Word)
-    }
-
-    /// All words as they are, in the title and the tags, where the last one may be only begun.
-    pub(super) fn whole_in_head(&self, filter: &Filter) -> Option<Ask> {
-        self.all_whole(filter, Kind::HeadWord)
+    /// All words, anywhere and in the title and the tags, begun and whole. Newer ones must not hide an older one that
+    /// is worth more, so each has a number of its own.
+    pub(super) fn by_words(&self, filter: &Filter) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        for (word, start, limit) in
+            [(Kind::Word, Kind::Start, WITH_WORDS), (Kind::HeadWord, Kind::HeadStart, WITH_HEAD)]
+        {
+            let whole = |it: &Word| Part::Term(term(word, &it.text));
+            if self.words.iter().any(|it| it.begun) {
+                asks.extend(self.all(By::Words, limit, filter, |it| looked_for(it, word, start)));
+            }
+            asks.extend(self.all(By::Whole, limit, filter, whole));
+        }
+        asks
     }
 
     /// All words, each with one typo at most.
@@ -92,7 +120,7 @@ impl Wish {
         if self.words.iter().all(|word| near(&word.text).is_empty()) {
             return None;
         }
-        self.all(filter, |word| match near(&word.text) {
+        self.all(By::Typos, WITH_HEAD, filter, |word| match near(&word.text) {
             near if near.is_empty() => looked_for(word, Kind::Word, Kind::Start),
             near => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
         })
@@ -111,20 +139,15 @@ impl Wish {
         inner.dedup();
         let mut words = filtered(filter);
         words.extend(inner.into_iter().take(MAX_INNER).map(|word| Part::Term(term(Kind::Word, cut(word)))));
-        Some(Ask { words, grams })
+        Some(Ask { by: By::Literal, limit: WITH_LITERAL, words, grams })
     }
 
-    fn all_whole(&self, filter: &Filter, kind: Kind) -> Option<Ask> {
-        self.words.last().filter(|word| word.begun)?;
-        self.all(filter, |word| Part::Term(term(kind, &word.text)))
-    }
-
-    fn all(&self, filter: &Filter, part: impl Fn(&Word) -> Part) -> Option<Ask> {
+    fn all(&self, by: By, limit: i64, filter: &Filter, part: impl Fn(&Word) -> Part) -> Option<Ask> {
         if self.words.is_empty() {
             return None;
         }
         let words = self.words.iter().map(part).chain(filtered(filter)).collect();
-        Some(Ask { words, grams: Vec::new() })
+        Some(Ask { by, limit, words, grams: Vec::new() })
     }
 }
 
