@@ -85,10 +85,10 @@ impl Queue {
         })
     }
 
-    /// Takes out everything of a topic.
-    pub(super) fn forget(&mut self, topic: &Key) {
+    /// Takes out everything of a topic that came before a place: the event there may tell why.
+    pub(super) fn forget(&mut self, topic: &Key, before: u64) {
         self.sift(|waiting| match waiting {
-            Waiting::Durable(event) | Waiting::Fed(event) => event.topic != *topic,
+            Waiting::Durable(event) | Waiting::Fed(event) => event.topic != *topic || event.seq >= before,
             Waiting::Ephemeral(key, ..) | Waiting::Roster(key) => key != topic,
             Waiting::Control(_) => true,
         });

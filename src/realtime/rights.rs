@@ -87,7 +87,7 @@ impl Hub {
         } else if ending.effect == Effect::End {
             self.close_topic(connection, &ending.topic, "deleted");
         } else if !ending.keeps(connection.viewer) {
-            connection.state.borrow_mut().queue.forget(&ending.topic);
+            connection.state.borrow_mut().queue.forget(&ending.topic, ending.seq);
             self.close_topic(connection, &ending.topic, "not_permitted");
         }
     }

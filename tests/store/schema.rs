@@ -17,7 +17,7 @@ const DIFFERENT: [&str; 4] = [
 ];
 
 /// Columns that are indexed but never sorted by, only compared.
-const NEVER_SORTED: [&str; 1] = ["snippets.visibility"];
+const NEVER_SORTED: [&str; 2] = ["rooms.visibility", "snippets.visibility"];
 
 const SQLITE: &str = "
     SELECT 'column ' || t.name || '.' || c.name || ' ' || c.type || iif(c.\"notnull\" OR c.pk, ' NOT NULL', '')
