@@ -75,6 +75,7 @@ struct ChangeMe {
         (status = 409, description = "The e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security(()),
 )]
 #[post("/v1/users")]
 async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> Result<HttpResponse> {
@@ -168,6 +169,7 @@ async fn delete_me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> 
         (status = 200, description = "The user", body = Profile),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/users/{id}")]
 async fn profile(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {

@@ -28,7 +28,7 @@ struct Health {
 }
 
 /// Tell that the process lives
-#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)), security(()))]
 #[get("/healthz")]
 async fn health() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
@@ -38,7 +38,7 @@ async fn health() -> HttpResponse {
 #[utoipa::path(tag = "operations", responses(
     (status = 200, description = "It can serve", body = Health),
     (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
-))]
+), security(()))]
 #[get("/readyz")]
 async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
     if app.realtime.is_draining() {
@@ -49,7 +49,7 @@ async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
 }
 
 /// Give the figures of this node in the text format of Prometheus
-#[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)), security(()))]
 #[get("/metrics")]
 async fn figures(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
     if let Err(error) = realtime::report_lag(&app.db).await {
@@ -60,7 +60,7 @@ async fn figures(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> Ht
 }
 
 /// Give this document
-#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)), security(()))]
 #[get("/openapi.json")]
 async fn document(document: web::Data<OpenApi>) -> HttpResponse {
     HttpResponse::Ok().json(document)
@@ -70,7 +70,7 @@ async fn document(document: web::Data<OpenApi>) -> HttpResponse {
 #[utoipa::path(tag = "operations", params(("code" = String, Path, description = "The code of a problem")), responses(
     (status = 200, description = "A page about it", body = String, content_type = "text/html"),
     (status = 404, description = "There is no such code", body = Problem, content_type = "application/problem+json"),
-))]
+), security(()))]
 #[get("/problems/{code}")]
 async fn explain_problem(code: web::Path<String>) -> Result<HttpResponse> {
     let kind = KINDS.iter().find(|kind| kind.1 == code.as_str()).ok_or(Error::NotFound("kind of problem"))?;

@@ -11,6 +11,7 @@ mod openapi;
 mod operations;
 mod presence;
 mod process;
+mod readme;
 mod search;
 mod sessions;
 mod snippets;
