@@ -76,6 +76,7 @@ struct ChangeMe {
         (status = 409, description = "The e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security(()),
 )]
 #[post("/v1/users")]
 async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> Result<HttpResponse> {

@@ -129,6 +129,7 @@ struct StreamToken {
         (status = 201, description = "The session", body = Session),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security(()),
 )]
 #[post("/v1/sessions")]
 async fn open_session(

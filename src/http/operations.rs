@@ -31,7 +31,7 @@ struct Health {
 }
 
 /// Tell that the process lives
-#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)), security(()))]
 #[get("/healthz")]
 async fn health(_: NoQuery) -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
@@ -41,7 +41,7 @@ async fn health(_: NoQuery) -> HttpResponse {
 #[utoipa::path(tag = "operations", responses(
     (status = 200, description = "It can serve", body = Health),
     (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
-))]
+), security(()))]
 #[get("/readyz")]
 async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
     if app.realtime.is_draining() {
@@ -52,7 +52,7 @@ async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
 }
 
 /// Give the figures of this node in the text format of Prometheus
-#[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)), security(()))]
 #[get("/metrics")]
 async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
     if let Err(error) = realtime::report_lag(&app.db).await {
@@ -63,7 +63,7 @@ async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHa
 }
 
 /// Give this document
-#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)))]
+#[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)), security(()))]
 #[get("/openapi.json")]
 async fn document(_: NoQuery, document: web::Data<OpenApi>) -> HttpResponse {
     HttpResponse::Ok().json(document)
@@ -73,7 +73,7 @@ async fn document(_: NoQuery, document: web::Data<OpenApi>) -> HttpResponse {
 #[utoipa::path(tag = "operations", params(("code" = String, Path, description = "The code of a problem")), responses(
     (status = 200, description = "A page about it", body = String, content_type = "text/html"),
     (status = 404, description = "There is no such code", body = Problem, content_type = "application/problem+json"),
-))]
+), security(()))]
 #[get("/problems/{code}")]
 async fn explain_problem(_: NoQuery, code: web::Path<String>) -> Result<HttpResponse> {
     let kind = KINDS.iter().find(|kind| kind.1 == code.as_str()).ok_or(Error::NotFound("kind of problem"))?;

@@ -1,6 +1,6 @@
 //! From the frames of a connection to the bytes of a response.
 //!
-//! Where the client's socket is at hand, it is handed over to the hub after the head: see [`Handover`]. Everywhere
+//! Where the client's socket is at hand, it is handed over to the hub after the head: see `Handover`. Everywhere
 //! else (HTTP/1.0, HTTP/2, behind TLS, on a connection that has served other requests) the frames go through an
 //! ordinary body.
 

@@ -33,6 +33,7 @@ type TopicName = web::Path<String>;
         (status = 200, description = "Who is there", body = PresentNow),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/presence/{topic}")]
 async fn who_is_present(app: web::Data<App>, caller: Caller, topic: TopicName) -> Result<HttpResponse> {

@@ -108,7 +108,7 @@ impl Log {
         Ok(Some(Page { events, through }))
     }
 
-    /// How many events after a place a viewer would get, counted up to [`COUNTED`].
+    /// How many events after a place a viewer would get, counted up to 1,000.
     ///
     /// # Errors
     /// When the database does not answer.

@@ -69,7 +69,8 @@ struct SearchPage {
     responses(
         (status = 200, description = "One page of hits, the best first", body = SearchPage),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/search")]
 async fn search(

@@ -80,7 +80,8 @@ struct ListQuery {
     responses(
         (status = 200, description = "One page of snippets", body = Page<SnippetSummary>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/snippets")]
 async fn list_snippets(
@@ -150,7 +151,8 @@ async fn create_snippet(
             headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/snippets/{id}")]
 async fn get_snippet(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
@@ -170,7 +172,8 @@ async fn get_snippet(app: web::Data<App>, caller: Caller, id: Id, req: HttpReque
             headers(("ETag" = String, description = "The version of the snippet"))),
         (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/snippets/{id}/raw")]
 async fn get_raw_snippet(

@@ -9,7 +9,7 @@ use actix_web::{
 };
 use actix_web_lab::extract::LocalData;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
@@ -21,7 +21,6 @@ use crate::{
         IsHead,
         caller::StreamCaller,
         extract::{Body, Flag, Query},
-        problem::Problem,
         sse,
     },
     realtime::{Form, Hub, MAX_TOPICS, Presence, Since, Wishes},
@@ -34,20 +33,34 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
     cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
 }
 
-#[derive(Deserialize, ToSchema)]
+/// What a stream can be asked for; the document has it at every route that answers with a stream.
+#[derive(Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Follow {
+#[into_params(parameter_in = Query)]
+pub struct Follow {
+    #[param(ignore)]
     topics: Option<String>,
+    /// Only events of these types, comma-separated.
     #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     types: Option<Types>,
+    /// `false`: not what this very connection caused.
+    #[param(inline)]
     echo: Option<Flag>,
+    /// How one takes part in presence: `track` by default.
+    #[param(inline)]
     presence: Option<Presence>,
+    /// The id of an event, or `earliest`: what comes after it is replayed first.
     #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     since: Option<Position>,
+    /// Like the header, which wins.
     last_event_id: Option<String>,
+    /// Long polling: how many seconds to wait for something new.
+    #[param(value_type = Option<u64>, maximum = 60)]
     wait: Option<Wait>,
-    /// Read by the caller; named here because every parameter must be known.
-    #[expect(dead_code, reason = "who asks is found out before the query is read")]
+    /// A stream token, for clients that cannot set headers.
+    #[expect(dead_code, reason = "the caller reads it; it is named because every parameter must be known")]
     access_token: Option<String>,
 }
 
@@ -97,18 +110,9 @@ impl TryFrom<String> for Position {
 /// Follow topics: as Server-Sent Events, as lines of JSON, or page by page, as `Accept` says
 #[utoipa::path(tag = "streams", params(
     ("topics" = String, Query, description = "1 to 100 topics, comma-separated"),
-    ("types" = Option<String>, Query, description = "Only events of these types, comma-separated"),
-    ("echo" = Option<bool>, Query, description = "false: not what this very connection caused"),
-    ("presence" = Option<Presence>, Query, description = "`track` (default), `observe`, `count` or `off`"),
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
-    ("last_event_id" = Option<String>, Query, description = "Like the header"),
-    ("wait" = Option<u64>, Query, description = "Long polling: seconds to wait for something new, 0 to 60"),
-    ("access_token" = Option<String>, Query, description = "A stream token"),
-    ("Last-Event-ID" = Option<String>, Header, description = "The last event that arrived; it wins"),
 ), responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security((), ("bearer" = []), ("session" = []), ("stream_token" = [])))]
 #[get("/v1/events")]
 async fn follow(
     req: HttpRequest,
@@ -122,12 +126,9 @@ async fn follow(
 }
 
 /// Follow all public snippets; parameters as for `/v1/events`, without `topics`
-#[utoipa::path(tag = "streams", params(
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
-), responses(
+#[utoipa::path(tag = "streams", responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security((), ("bearer" = []), ("session" = []), ("stream_token" = [])))]
 #[get("/v1/snippets/events")]
 async fn follow_snippets(
     req: HttpRequest,
@@ -143,11 +144,9 @@ async fn follow_snippets(
 /// Follow one snippet; parameters as for `/v1/events`, without `topics`
 #[utoipa::path(tag = "streams", params(
     ("id" = String, Path, description = "The snippet"),
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
 ), responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security((), ("bearer" = []), ("session" = []), ("stream_token" = [])))]
 #[get("/v1/snippets/{id}/events")]
 async fn follow_snippet(
     req: HttpRequest,
@@ -273,8 +272,7 @@ impl TryFrom<String> for TopicName {
 #[utoipa::path(tag = "streams", params(("connection_id" = String, Path, description = "From `ready`")),
     request_body = ChangeTopics, responses(
     (status = 200, description = "What it listens to now", body = Topics),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security((), ("bearer" = []), ("session" = [])))]
 #[patch("/v1/events/{connection_id}")]
 async fn change_topics(
     app: web::Data<App>,

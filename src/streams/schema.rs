@@ -29,9 +29,37 @@ pub struct StreamFrame {
     pub event: String,
     /// The envelope as JSON on one line
     #[schema(content_media_type = "application/json", value_type = String)]
-    pub data: ServerEvent,
+    pub data: AnyEvent,
     /// The reconnection time in milliseconds
     pub retry: Option<u64>,
+}
+
+/// A page of history.
+#[derive(Serialize, ToSchema)]
+pub struct EventPage {
+    pub data: Vec<AnyEvent>,
+    /// Where to go on: the `since` of the next page
+    pub next_cursor: String,
+    /// `fresh`, `resumed` or `gap`
+    pub resume: String,
+}
+
+/// Any event.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum AnyEvent {
+    Server(ServerEvent),
+    Custom(CustomEvent),
+}
+
+/// An event that a client has published on a custom topic.
+#[derive(Serialize, ToSchema)]
+pub struct CustomEvent {
+    /// Its name, which is none of the server's own
+    #[schema(pattern = "^[a-z][a-z0-9_]{0,63}$")]
+    pub r#type: String,
+    #[serde(flatten)]
+    pub envelope: EnvelopeOf<Value>,
 }
 
 /// What every envelope has.

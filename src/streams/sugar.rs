@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     error::Result,
-    http::{caller::StreamCaller, extract::Query, problem::Problem},
+    http::{caller::StreamCaller, extract::Query},
     notifications,
     realtime::Hub,
 };
@@ -27,11 +27,9 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
 /// Follow one room; parameters as for `/v1/events`, without `topics`
 #[utoipa::path(tag = "streams", params(
     ("id" = String, Path, description = "The room"),
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
 ), responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security((), ("bearer" = []), ("session" = []), ("stream_token" = [])))]
 #[get("/v1/rooms/{id}/events")]
 async fn follow_room(
     req: HttpRequest,
@@ -46,12 +44,9 @@ async fn follow_room(
 }
 
 /// Follow one's own notifications; parameters as for `/v1/events`, without `topics`
-#[utoipa::path(tag = "streams", params(
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
-), responses(
+#[utoipa::path(tag = "streams", responses(
     (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
+), security(("bearer" = []), ("session" = []), ("stream_token" = [])))]
 #[get("/v1/notifications/events")]
 async fn follow_notifications(
     req: HttpRequest,

@@ -48,7 +48,8 @@ struct ListQuery {
     responses(
         (status = 200, description = "One page of members", body = Page<Member>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/rooms/{id}/members")]
 async fn list_members(

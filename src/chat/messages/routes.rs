@@ -68,7 +68,8 @@ struct ListQuery {
     responses(
         (status = 200, description = "One page of messages", body = Page<Message>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/rooms/{id}/messages")]
 async fn list_messages(
@@ -140,7 +141,8 @@ async fn post_message(
             headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/rooms/{id}/messages/{message_id}")]
 async fn get_message(

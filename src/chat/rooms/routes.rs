@@ -54,7 +54,8 @@ struct ListQuery {
     responses(
         (status = 200, description = "One page of rooms", body = Page<RoomSummary>),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/rooms")]
 async fn list_rooms(
@@ -111,7 +112,8 @@ async fn create_room(
             headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    )
+    ),
+    security((), ("bearer" = []), ("session" = [])),
 )]
 #[get("/v1/rooms/{id}")]
 async fn get_room(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {

@@ -1,9 +1,6 @@
 //! Streams whose sockets stay with the HTTP server keep the same promises.
 
-use super::resume::{
-    cut_at_random_and_resumed_nothing_is_lost_or_told_twice, history_that_is_gone_is_told_as_a_gap,
-    resuming_works_from_the_table_as_from_memory,
-};
+use super::resume::{history_that_is_gone_is_told_as_a_gap, resuming_works_from_the_table_as_from_memory};
 use super::rights::{
     a_deleted_account_ends_its_streams, a_deleted_snippet_ends_its_topic,
     a_revoked_credential_ends_its_streams, a_snippet_made_private_is_gone_for_others_live_and_replayed,
@@ -19,7 +16,6 @@ use crate::support::on_both_databases;
 const OFF: [&str; 2] = ["--stream-handover", "false"];
 
 on_both_databases![
-    cut_at_random_and_resumed_nothing_is_lost_or_told_twice with super::OFF,
     resuming_works_from_the_table_as_from_memory with ["--stream-handover", "false", "--history-memory", "1"],
     history_that_is_gone_is_told_as_a_gap with ["--stream-handover", "false", "--history-events", "10", "--history-memory", "1"],
     a_deleted_account_ends_its_streams with super::OFF,

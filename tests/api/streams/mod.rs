@@ -1,6 +1,7 @@
 //! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
 
 mod crash;
+mod cuts;
 mod fallback;
 mod handover;
 mod races;

@@ -1,4 +1,4 @@
-//! A stream that is cut at any moment and resumed has every event once and in order.
+//! Where a stream that was cut goes on, and what it says where it cannot.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::support::{EventStream, Persona, TestApp, on_both_databases};
 
 on_both_databases![
-    cut_at_random_and_resumed_nothing_is_lost_or_told_twice,
     what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost with ["--history-memory", "1"],
     history_that_is_gone_is_told_as_a_gap with ["--history-events", "10", "--history-memory", "1"],
     a_cursor_of_another_installation_is_a_gap,
@@ -20,56 +19,6 @@ on_both_databases![
 
 const WRITERS: usize = 16;
 const EACH: usize = 25;
-
-async fn write_many(ann: &Persona, writer: usize) {
-    for number in 0..EACH {
-        let event = json!({ "type": "told", "data": { "writer": writer, "number": number } });
-        ann.publish("custom:storm", &event).await.expect(202);
-    }
-}
-
-/// Reads until everything was told, hanging up after a random number of events.
-async fn read_with_cuts(ann: &Persona, seed: u64) -> Vec<(String, u64, u64)> {
-    let mut random = seed;
-    let mut told: Vec<(String, u64, u64)> = Vec::new();
-    let mut last = "earliest".to_owned();
-    while told.len() < WRITERS * EACH {
-        let mut stream: EventStream = ann.subscribe(&format!("topics=custom:storm&since={last}")).await;
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth
-        let cut = 1 + (random >> 33) % 60;
-        for _ in 0..cut {
-            if told.len() == WRITERS * EACH {
-                break;
-            }
-            let event = stream.until("told").await;
-            last = event.id.expect("durable events have ids");
-            let number = |name: &str| event.data[name].as_u64().expect("a number");
-            told.push((last.clone(), number("writer"), number("number")));
-        }
-        stream.disconnect();
-    }
-    told
-}
-
-pub(super) async fn cut_at_random_and_resumed_nothing_is_lost_or_told_twice(app: &TestApp) {
-    let ann = app.user("ann").await;
-    let writers = join_all((0..WRITERS).map(|writer| write_many(&ann, writer)));
-    let readers = join_all((0..8).map(|seed| read_with_cuts(&ann, seed)));
-    let (_, all) = tokio::join!(writers, readers);
-    for told in &all {
-        assert_eq!(told, &all[0], "all readers have one order");
-    }
-    let places: Vec<u64> = all[0].iter().map(|(id, ..)| place(id)).collect();
-    assert!(places.is_sorted_by(|a, b| a < b), "in the order of ids, none twice");
-    for writer in 0..WRITERS as u64 {
-        let numbers: Vec<u64> = all[0].iter().filter(|(_, w, _)| *w == writer).map(|(.., n)| *n).collect();
-        assert_eq!(
-            numbers,
-            (0..EACH as u64).collect::<Vec<_>>(),
-            "each of writer {writer} once, in its order"
-        );
-    }
-}
 
 /// What one reader was told: events by their places, and the spans of places that were gone.
 #[derive(Default)]

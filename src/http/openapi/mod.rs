@@ -1,5 +1,7 @@
 //! The OpenAPI document, generated from the routes themselves.
 
+mod shared;
+
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -10,7 +12,7 @@ use utoipa::{
 use utoipa_actix_web::AppExt as _;
 
 use super::problem::Problem;
-use crate::streams::schema::{ServerEvent, StreamFrame};
+use crate::streams::schema::{AnyEvent, EventPage, StreamFrame};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,8 +24,9 @@ use crate::streams::schema::{ServerEvent, StreamFrame};
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "This server")),
-    components(schemas(Problem, ServerEvent, StreamFrame)),
-    security(("bearer" = []), ("session" = []), ()),
+    components(schemas(Problem, StreamFrame, AnyEvent, EventPage)),
+    // Unless the operation says otherwise.
+    security(("bearer" = []), ("session" = [])),
     modifiers(&Schemes),
     tags(
         (name = "accounts", description = "Who uses this installation"),
@@ -57,7 +60,8 @@ impl Modify for Schemes {
 #[must_use]
 pub fn document() -> Document {
     let app = actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(super::routes);
-    let (_, document) = app.split_for_parts();
+    let (_, mut document) = app.split_for_parts();
+    shared::complete(&mut document);
     document
 }
 
