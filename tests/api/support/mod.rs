@@ -64,12 +64,12 @@ pub fn run(database: Database, settings: &[&str], test: impl AsyncFnOnce(&TestAp
 
 /// Asks again and again until the probe finds what it looks for: for effects which no event announces.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "this did not happen within 10 s: {what}");
+        assert!(Instant::now() < deadline, "this did not happen within 30 s: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
