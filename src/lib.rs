@@ -9,7 +9,7 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`] are the features. Each has
+//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`], [`dashboard`] are the features. Each has
 //!   `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod custom_topics;
+pub mod dashboard;
 pub mod db;
 pub mod error;
 pub mod http;

@@ -30,7 +30,7 @@ pub use self::front::{IsHead, front};
 use crate::{
     accounts,
     app::App,
-    credentials, custom_topics,
+    credentials, custom_topics, dashboard,
     error::{Error, Result},
     realtime::Hub,
     snippets, streams,
@@ -41,6 +41,7 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
         .configure(snippets::routes::configure)
         .configure(custom_topics::routes::configure)
+        .configure(dashboard::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)
         .configure(operations::configure);

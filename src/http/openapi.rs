@@ -31,6 +31,7 @@ use crate::streams::schema::{ServerEvent, StreamFrame};
         (name = "snippets", description = "The snippets"),
         (name = "streams", description = "One connection, many topics"),
         (name = "custom topics", description = "Events of your own"),
+        (name = "dashboard", description = "How much there is and happens"),
         (name = "operations", description = "For those who run the server"),
     ),
 )]

@@ -50,8 +50,14 @@ async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
 /// Give the figures of this node in the text format of Prometheus
 #[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
 #[get("/metrics")]
-async fn figures(handle: web::Data<PrometheusHandle>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
+async fn figures(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    let mut text = handle.render();
+    let reads = app.dashboard.reads();
+    let _ = write!(
+        text,
+        "# TYPE snippetbox_dashboard_reads_total counter\nsnippetbox_dashboard_reads_total {reads}\n"
+    );
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
 /// Give this document

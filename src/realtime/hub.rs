@@ -126,6 +126,7 @@ impl Hub {
             self.show_board(&key, &connection);
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
+        self.node.online.opened(viewer.user);
         metrics::gauge!("snippetbox_stream_connections").increment(1.0);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         self.make_up_for(as_of, &connection)?;
@@ -186,6 +187,7 @@ impl Hub {
             self.unlisten(&key, connection);
         }
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
+            self.node.online.closed(connection.viewer.user);
             metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
         }
     }

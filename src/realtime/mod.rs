@@ -7,6 +7,7 @@ mod event;
 mod history;
 mod hub;
 mod log;
+mod online;
 mod retention;
 mod ring;
 mod sequencer;
@@ -25,7 +26,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use self::board::Board;
+use self::{board::Board, online::Online};
 pub use self::{
     event::{Effect, Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
@@ -84,6 +85,7 @@ pub struct Realtime {
     ids: Arc<Ids>,
     tuning: Tuning,
     board: Board,
+    online: Online,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
 }
@@ -113,6 +115,7 @@ impl Realtime {
             ids,
             tuning,
             board: Board::default(),
+            online: Online::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
         }))
@@ -159,6 +162,11 @@ impl Realtime {
         }
         drop(answer);
         answers.recv().await.ok_or(Error::NotFound("connection"))?
+    }
+
+    /// The users who have a stream open on this node, and how many streams are open of nobody in particular.
+    pub fn online(&self) -> (Vec<Uuid>, u64) {
+        self.online.now()
     }
 
     /// Whether the server is about to stop, so that nothing new should begin.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     credentials::{self, Caller, Kind, Scope},
-    custom_topics,
+    custom_topics, dashboard,
     error::{Error, Result},
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
@@ -37,6 +37,8 @@ pub enum Topic {
     Snippets,
     /// One snippet.
     Snippet(SnippetId),
+    /// The figures of the dashboard.
+    Dashboard,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -47,6 +49,9 @@ impl Topic {
     pub fn parse(name: &str) -> Option<Self> {
         if name == snippets::FEED {
             return Some(Self::Snippets);
+        }
+        if name == dashboard::TOPIC {
+            return Some(Self::Dashboard);
         }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
@@ -60,6 +65,7 @@ impl Topic {
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
+            Self::Dashboard => dashboard::TOPIC.into(),
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }
@@ -125,7 +131,7 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
         return Err(Error::Forbidden("the stream token is for other topics"));
     }
     match topic {
-        Topic::Snippets => Ok(()),
+        Topic::Snippets | Topic::Dashboard => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
         Topic::Custom(_) => caller.require(Scope::Read).map(drop),
     }

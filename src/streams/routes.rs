@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Topic, Topics, Wanted, Wish};
 use crate::{
     app::App,
+    dashboard,
     error::{Error, Result, Violation},
     http::{
         IsHead,
@@ -27,7 +28,8 @@ use crate::{
 
 /// The routes of this feature. They stand before `/v1/snippets/{id}`'s like, which would take `events` for an id.
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
-    cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
+    cfg.service(follow).service(follow_snippets).service(follow_snippet).service(follow_dashboard);
+    cfg.service(change_topics);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -160,6 +162,23 @@ async fn follow_snippet(
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
     respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
+}
+
+/// Follow the dashboard; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/dashboard/events")]
+async fn follow_dashboard(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, dashboard::TOPIC).await
 }
 
 fn without_topics(query: &Follow) -> Result<()> {

@@ -7,6 +7,7 @@ use super::Denied;
 use crate::{
     accounts::Profile,
     clock::Timestamp,
+    dashboard::{Activity, Metrics},
     snippets::{Snippet, SnippetId},
 };
 
@@ -43,6 +44,8 @@ pub enum ServerEvent {
     SnippetCreated(EnvelopeOf<Snippet>),
     SnippetUpdated(EnvelopeOf<Snippet>),
     SnippetDeleted(EnvelopeOf<Deleted>),
+    Metrics(EnvelopeOf<Metrics>),
+    Activity(EnvelopeOf<Activities>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),
@@ -57,6 +60,12 @@ pub enum ServerEvent {
 #[derive(Serialize, ToSchema)]
 pub struct Deleted {
     pub id: SnippetId,
+}
+
+/// What happened last, the newest first.
+#[derive(Serialize, ToSchema)]
+pub struct Activities {
+    pub activity: Vec<Activity>,
 }
 
 /// The first event of a stream.

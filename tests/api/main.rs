@@ -2,6 +2,7 @@
 
 mod conventions;
 mod custom_topics;
+mod dashboard;
 mod idempotency;
 mod me;
 mod openapi;
