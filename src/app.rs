@@ -15,6 +15,7 @@ use crate::{
     clock::Clock,
     config::Settings,
     credentials::{Identity, LastUsed},
+    dashboard::{self, Dashboard},
     db::{self, Db, Installation, Shared},
     error::Error,
     http::{self, idempotency, sse::ClientSocket},
@@ -47,6 +48,7 @@ pub struct App {
     /// Credentials that are looked up at the same time, by their digests.
     pub identities: Shared<[u8; 32], Identity>,
     pub views: Views,
+    pub dashboard: Dashboard,
     pub last_used: LastUsed,
 }
 
@@ -87,6 +89,7 @@ impl App {
             reads: snippets::Reads::default(),
             identities: Shared::new(1),
             views: Views::default(),
+            dashboard: Dashboard::default(),
             last_used: LastUsed::default(),
             settings,
             clock,
@@ -125,6 +128,7 @@ impl Server {
         })];
         background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
         background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
+        background.push(tokio::spawn(dashboard::run(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }

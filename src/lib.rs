@@ -9,9 +9,9 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`streams`],
-//!   [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it
-//!   keeps something, `store` (SQL).
+//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`dashboard`],
+//!   [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and,
+//!   where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
 //! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
@@ -29,6 +29,7 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod custom_topics;
+pub mod dashboard;
 pub mod db;
 pub mod error;
 pub mod http;

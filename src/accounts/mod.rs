@@ -50,7 +50,7 @@ pub struct User {
 }
 
 /// A user, as others see them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Profile {
     pub id: UserId,
     #[schema(value_type = String, example = "Ann")]

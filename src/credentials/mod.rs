@@ -88,6 +88,7 @@ pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
     let Some(identity) = found.filter(|found| found.expires_at.is_none_or(|end| end > now)) else {
         return Ok(None);
     };
+    app.dashboard.see(identity.id, now);
     if identity.kind == Kind::Personal {
         app.last_used.note(identity.credential, now);
     }

@@ -33,7 +33,7 @@ pub use self::front::{IsHead, front};
 use crate::{
     accounts,
     app::App,
-    chat, credentials, custom_topics,
+    chat, credentials, custom_topics, dashboard,
     error::{Error, Result},
     notifications, presence,
     realtime::Hub,
@@ -50,6 +50,7 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
         .configure(notifications::routes::configure)
         .configure(search::routes::configure)
         .configure(custom_topics::routes::configure)
+        .configure(dashboard::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)
         .configure(operations::configure);

@@ -59,7 +59,13 @@ async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHa
         // The other figures are worth having all the more then.
         tracing::warn!(%error, "the lag of the log cannot be told");
     }
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
+    let mut text = handle.render();
+    let reads = app.dashboard.reads();
+    let _ = write!(
+        text,
+        "# TYPE snippetbox_dashboard_reads_total counter\nsnippetbox_dashboard_reads_total {reads}\n"
+    );
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
 /// Give this document

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{app::App, credentials, error::Result, http::idempotency, snippets};
+use crate::{app::App, credentials, dashboard, error::Result, http::idempotency, snippets};
 
 /// How often counters that are written behind are flushed.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
 
 async fn flush(app: &App) -> Result<()> {
     snippets::flush_views(app).await?;
+    dashboard::flush_seen(app).await?;
     credentials::flush_last_used(app).await
 }
 

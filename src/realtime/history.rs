@@ -108,6 +108,31 @@ impl Log {
         Ok(Some(Page { events, through }))
     }
 
+    /// The newest events of a topic or feed that everyone may see, the newest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn latest(&self, topic: &str, limit: u32) -> Result<Vec<Arc<Event>>> {
+        let mut conn = self.db.read().await?;
+        let rows = on_conn!(conn.conn(), |c| {
+            sqlx::query_as::<_, EventRow>(
+                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
+                 WHERE audience IS NULL AND seq IN (
+                     SELECT seq FROM (SELECT seq FROM events WHERE topic = $1 AND seq IS NOT NULL
+                                      ORDER BY seq DESC LIMIT $2) AS own
+                     UNION
+                     SELECT seq FROM (SELECT seq FROM events WHERE feed = $1 AND seq IS NOT NULL
+                                      ORDER BY seq DESC LIMIT $2) AS fed)
+                 ORDER BY seq DESC LIMIT $2",
+            )
+            .bind(topic)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await?
+        });
+        self.decode(rows)
+    }
+
     /// How many events after a place a viewer would get, counted up to 1,000.
     ///
     /// # Errors

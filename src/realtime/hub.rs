@@ -136,6 +136,7 @@ impl Hub {
             self.attend(&key, &connection, profile.as_ref());
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
+        self.node.online.opened(connection.viewer.user);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         self.make_up_for(as_of, &connection)?;
         Ok(stream)
@@ -187,6 +188,7 @@ impl Hub {
         }
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
             self.node.dismiss(connection);
+            self.node.online.closed(connection.viewer.user);
         }
     }
 

@@ -12,6 +12,7 @@ mod frame;
 mod history;
 mod hub;
 mod log;
+mod online;
 mod queue;
 mod retention;
 mod rights;
@@ -33,8 +34,9 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use uuid::Uuid;
 
-use self::{board::Board, connection::Connection, roster::Announcement};
+use self::{board::Board, connection::Connection, online::Online, roster::Announcement};
 pub use self::{
     effect::Effect,
     ephemeral::Ephemeral,
@@ -99,6 +101,7 @@ pub struct Realtime {
     ids: Arc<Ids>,
     tuning: Tuning,
     board: Board,
+    online: Online,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
     /// How many streams are open; each hub counts its own.
@@ -134,6 +137,7 @@ impl Realtime {
             ids,
             tuning,
             board: Board::default(),
+            online: Online::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
             open_streams: AtomicUsize::new(0),
@@ -163,6 +167,11 @@ impl Realtime {
         }
         drop(answer);
         answers.recv().await.ok_or(Error::NotFound("connection"))?
+    }
+
+    /// The users who have a stream open on this node, and how many streams are open of nobody in particular.
+    pub fn online(&self) -> (Vec<Uuid>, u64) {
+        self.online.now()
     }
 
     /// Whether the server is about to stop, so that nothing new should begin.

@@ -17,6 +17,7 @@ use crate::{
     accounts::{Profile, UserId},
     app::App,
     credentials::{Caller, Scope},
+    dashboard,
     db::{ReadConn, Shared, WriteTx},
     error::{Error, Result},
     id::id_type,
@@ -70,6 +71,9 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) 
     let event =
         event(app, caller, "snippet_created", (snippet.id, snippet.owner.id, snippet.visibility), data)?;
     realtime::append(tx.conn(), event).await?;
+    if snippet.visibility == Visibility::Public {
+        dashboard::count_snippets(tx, 1, snippet.id, now).await?;
+    }
     Ok(snippet)
 }
 
@@ -177,6 +181,10 @@ pub async fn change(
     store::update(tx.conn(), &snippet).await?;
     search::index(tx, &snippet).await?;
     tell_change(app, tx, caller, &snippet, before).await?;
+    let (is, was) = (snippet.visibility == Visibility::Public, before == Visibility::Public);
+    if is != was {
+        dashboard::count_snippets(tx, i64::from(is) - i64::from(was), id, snippet.updated_at).await?;
+    }
     Ok(snippet)
 }
 
@@ -210,7 +218,11 @@ pub async fn delete(
 ) -> Result<()> {
     let old = lock(tx, caller, id, allows).await?;
     store::delete(tx.conn(), id).await?;
-    tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await
+    tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await?;
+    if old.visibility == Visibility::Public {
+        dashboard::count_snippets(tx, -1, id, app.clock.now()).await?;
+    }
+    Ok(())
 }
 
 /// Deletes all snippets of the caller.
@@ -218,8 +230,14 @@ pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Resu
     let owner = caller.require_user()?.id;
     let all = store::lock_all_of(tx.conn(), owner).await?;
     store::delete_all_of(tx.conn(), owner).await?;
+    let mut public = Vec::new();
     for (id, visibility) in all {
         tell_end(app, tx, caller, (id, owner, visibility)).await?;
+        public.extend((visibility == Visibility::Public).then_some(id));
+    }
+    let (count, last) = (i64::try_from(public.len()).unwrap_or(i64::MAX), public.last());
+    if let Some(last) = last {
+        dashboard::count_snippets(tx, -count, *last, app.clock.now()).await?;
     }
     Ok(())
 }

@@ -8,10 +8,12 @@ use std::{
 };
 
 use super::{SnippetId, store};
-use crate::{accounts::UserId, app::App, clock::Timestamp, credentials::Caller, error::Result};
+use crate::{accounts::UserId, app::App, clock::Timestamp, credentials::Caller, dashboard, error::Result};
 
 /// How long somebody who looks again is not counted again.
 const REST: Duration = Duration::from_hours(1);
+/// How many snippets one transaction writes down, so that other writers wait for milliseconds at most.
+const STEP: usize = 256;
 /// How many looks are remembered at most.
 const REMEMBERED: usize = 100_000;
 
@@ -39,6 +41,15 @@ struct State {
     seen: HashMap<(SnippetId, Viewer), Timestamp>,
     /// In the order of the ids, in which the rows are locked: two nodes that write cannot block each other.
     pending: BTreeMap<SnippetId, i64>,
+    /// The same views by the minutes in which they happened, for the dashboard.
+    minutes: BTreeMap<i64, i64>,
+}
+
+/// Views that are to be written.
+#[derive(Default)]
+struct Counts {
+    snippets: BTreeMap<SnippetId, i64>,
+    minutes: BTreeMap<i64, i64>,
 }
 
 impl Views {
@@ -62,6 +73,7 @@ impl Views {
         }
         state.seen.insert((snippet, viewer), now);
         *state.pending.entry(snippet).or_default() += 1;
+        *state.minutes.entry(dashboard::minute(now)).or_default() += 1;
     }
 
     /// How many views of a snippet are not written yet.
@@ -70,18 +82,35 @@ impl Views {
         self.state().pending.get(&snippet).copied().unwrap_or_default()
     }
 
-    fn all_pending(&self) -> BTreeMap<SnippetId, i64> {
-        self.state().pending.clone()
+    /// Some of what is pending.
+    fn next(&self) -> Counts {
+        let state = self.state();
+        let snippets: BTreeMap<_, _> = state.pending.iter().take(STEP).map(|(id, n)| (*id, *n)).collect();
+        let mut left: i64 = snippets.values().sum();
+        let mut minutes = BTreeMap::new();
+        for (minute, count) in &state.minutes {
+            let taken = left.min(*count);
+            left -= taken;
+            if taken > 0 {
+                minutes.insert(*minute, taken);
+            }
+        }
+        Counts { snippets, minutes }
     }
 
-    fn written(&self, counts: BTreeMap<SnippetId, i64>) {
+    fn written(&self, counts: Counts) {
         let mut state = self.state();
-        for (snippet, count) in counts {
-            if let Some(pending) = state.pending.get_mut(&snippet) {
-                *pending -= count;
-                if *pending <= 0 {
-                    state.pending.remove(&snippet);
-                }
+        subtract(&mut state.pending, counts.snippets);
+        subtract(&mut state.minutes, counts.minutes);
+    }
+}
+
+fn subtract<K: Ord>(pending: &mut BTreeMap<K, i64>, counts: BTreeMap<K, i64>) {
+    for (key, count) in counts {
+        if let Some(left) = pending.get_mut(&key) {
+            *left -= count;
+            if *left <= 0 {
+                pending.remove(&key);
             }
         }
     }
@@ -91,17 +120,25 @@ impl Views {
 ///
 /// The counts stay pending until they are committed, so that a failure loses none and no reader sees fewer.
 pub async fn flush_views(app: &App) -> Result<()> {
-    let counts = app.views.all_pending();
-    if counts.is_empty() {
-        return Ok(());
+    loop {
+        let counts = app.views.next();
+        if counts.snippets.is_empty() {
+            return Ok(());
+        }
+        let mut tx = app.db.write().await?;
+        for (snippet, count) in &counts.snippets {
+            store::add_views(tx.conn(), *snippet, *count).await?;
+        }
+        for (minute, count) in &counts.minutes {
+            dashboard::count_views(&mut tx, *minute, *count).await?;
+        }
+        tx.commit().await?;
+        let full = counts.snippets.len() == STEP;
+        app.views.written(counts);
+        if !full {
+            return Ok(());
+        }
     }
-    let mut tx = app.db.write().await?;
-    for (snippet, count) in &counts {
-        store::add_views(tx.conn(), *snippet, *count).await?;
-    }
-    tx.commit().await?;
-    app.views.written(counts);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -136,7 +173,7 @@ mod tests {
         let (clock, views) = (Clock::manual(DateTime::UNIX_EPOCH), Views::default());
         let snippet = SnippetId(Uuid::from_u128(1));
         views.count(snippet, Viewer::User(UserId(Uuid::from_u128(1))), clock.now());
-        let counts = views.all_pending();
+        let counts = views.next();
         views.count(snippet, Viewer::User(UserId(Uuid::from_u128(2))), clock.now());
         views.written(counts);
         assert_eq!(views.pending(snippet), 1);

@@ -100,7 +100,7 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
         return Err(Error::Forbidden("the stream token is for other topics"));
     }
     match topic {
-        Topic::Snippets => Ok(()),
+        Topic::Snippets | Topic::Dashboard => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
         Topic::Room(id) => chat::may_read(app, caller, *id).await,
         Topic::Notifications | Topic::Custom(_) => caller.require(Scope::Read).map(drop),

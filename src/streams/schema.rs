@@ -16,6 +16,7 @@ use crate::{
         rooms::{Room, RoomDeleted},
     },
     clock::Timestamp,
+    dashboard::{Activity, Metrics},
     notifications::{CountedNotification, NotificationRemoved, NotificationsRead},
     snippets::{Snippet, SnippetId},
 };
@@ -98,6 +99,8 @@ pub enum ServerEvent {
     NotificationCreated(EnvelopeOf<CountedNotification>),
     NotificationRead(EnvelopeOf<NotificationsRead>),
     NotificationDeleted(EnvelopeOf<NotificationRemoved>),
+    Metrics(EnvelopeOf<Metrics>),
+    Activity(EnvelopeOf<Activities>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),
@@ -169,6 +172,12 @@ pub struct PresenceLease {
 #[derive(Serialize, ToSchema)]
 pub struct Typing {
     pub users: Vec<Profile>,
+}
+
+/// What happened last, the newest first.
+#[derive(Serialize, ToSchema)]
+pub struct Activities {
+    pub activity: Vec<Activity>,
 }
 
 /// The first event of a stream.

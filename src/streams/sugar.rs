@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     app::App,
+    dashboard,
     error::Result,
     http::{caller::StreamCaller, extract::Query},
     notifications,
@@ -21,7 +22,7 @@ use crate::{
 
 /// The routes of this kind. They stand before `/v1/notifications/{id}` and its like.
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
-    cfg.service(follow_room).service(follow_notifications);
+    cfg.service(follow_room).service(follow_notifications).service(follow_dashboard);
 }
 
 /// Follow one room; parameters as for `/v1/events`, without `topics`
@@ -57,4 +58,20 @@ async fn follow_notifications(
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
     respond(&req, &app, hub, caller, &query.0, notifications::TOPIC).await
+}
+
+/// Follow the dashboard; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+), security((), ("bearer" = []), ("session" = []), ("stream_token" = [])))]
+#[get("/v1/dashboard/events")]
+async fn follow_dashboard(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, dashboard::TOPIC).await
 }

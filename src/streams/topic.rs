@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     chat::{self, RoomId},
     credentials::Caller,
-    custom_topics, notifications,
+    custom_topics, dashboard, notifications,
     realtime::Key,
     snippets::{self, SnippetId},
 };
@@ -21,6 +21,8 @@ pub enum Topic {
     Room(RoomId),
     /// The caller's notifications.
     Notifications,
+    /// The figures of the dashboard.
+    Dashboard,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -35,6 +37,9 @@ impl Topic {
         if name == notifications::TOPIC {
             return Some(Self::Notifications);
         }
+        if name == dashboard::TOPIC {
+            return Some(Self::Dashboard);
+        }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
             ("chat", id) => id.parse().ok().map(|id: Uuid| Self::Room(RoomId(id))),
@@ -47,7 +52,7 @@ impl Topic {
     pub(super) fn gathers(&self) -> bool {
         match self {
             Self::Snippet(_) | Self::Room(_) => true,
-            Self::Snippets | Self::Notifications | Self::Custom(_) => false,
+            Self::Snippets | Self::Notifications | Self::Dashboard | Self::Custom(_) => false,
         }
     }
 
@@ -61,6 +66,7 @@ impl Topic {
             Self::Notifications => {
                 caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
             }
+            Self::Dashboard => dashboard::TOPIC.into(),
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }

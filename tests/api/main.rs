@@ -4,6 +4,7 @@ mod backup;
 mod chat;
 mod conventions;
 mod custom_topics;
+mod dashboard;
 mod database_away;
 mod idempotency;
 mod me;

@@ -37,6 +37,7 @@ use crate::streams::schema::{AnyEvent, EventPage, StreamFrame};
         (name = "search", description = "Find snippets while typing"),
         (name = "streams", description = "One connection, many topics"),
         (name = "custom topics", description = "Events of your own"),
+        (name = "dashboard", description = "How much there is and happens"),
         (name = "operations", description = "For those who run the server"),
     ),
 )]
