@@ -9,10 +9,10 @@ use super::{
 };
 
 /// How many of the newest entries with all words are weighed, and with all words in the head.
-const WITH_WORDS: i64 = 100;
-const WITH_HEAD: i64 = 50;
+const WITH_WORDS: i64 = 60;
+const WITH_HEAD: i64 = 30;
 /// How many entries are looked at for the query as it stands, at a time.
-const WITH_LITERAL: i64 = 50;
+const WITH_LITERAL: i64 = 25;
 /// How many words of a query count.
 const MAX_WORDS: usize = 16;
 /// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
