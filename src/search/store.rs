@@ -53,7 +53,8 @@ struct Dialect {
 }
 
 const SQLITE: Dialect = Dialect {
-    all: "SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes)) FROM (",
+    all: " SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes))
+          FROM (SELECT * FROM first",
     from: "search_terms CROSS JOIN search_entries e ON e.place = search_terms.rowid",
     place: "search_terms.rowid",
     quote: '"',
@@ -64,7 +65,8 @@ const SQLITE: Dialect = Dialect {
 };
 
 const POSTGRES: Dialect = Dialect {
-    all: "SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text FROM (",
+    all: " SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text
+          FROM (SELECT * FROM first",
     from: "search_entries e",
     place: "e.place",
     quote: '\'',
@@ -77,7 +79,8 @@ const POSTGRES: Dialect = Dialect {
 /// Pieces of a condition: SQL, and a text that is bound behind it.
 type Pieces = Vec<(&'static str, Option<String>)>;
 
-/// The newest entries that have what is asked for; one that fits several questions comes several times.
+/// The newest entries that have what is asked for; one that fits several questions comes several times. A question
+/// that is not to be asked costs nothing: its condition on the first one's answer is looked at before the index is.
 pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Result<Vec<Entry>> {
     if asks.is_empty() {
         return Ok(Vec::new());
@@ -89,15 +92,14 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
     // Not kept as a prepared statement: PostgreSQL must plan for the words, which may be rare or in every snippet.
     let persistent = matches!(conn, Conn::Sqlite(_));
     let found: String = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(dialect.all);
+        let mut query = QueryBuilder::new("WITH first AS MATERIALIZED (");
         for (number, ask) in asks.iter().enumerate() {
-            query.push(if number == 0 {
-                "SELECT * FROM (SELECT "
-            } else {
-                " UNION ALL SELECT * FROM (SELECT "
-            });
+            query.push(if number == 0 { "SELECT " } else { " UNION ALL SELECT * FROM (SELECT " });
             query.push(ask.by as i64).push(" AS by, e.place, e.snippet_id, e.title, e.tags, e.bytes FROM ");
             query.push(dialect.from).push(" WHERE ");
+            if number > 0 {
+                query.push("(SELECT count(*) FROM first) >= ").push_bind(ask.after).push(" AND ");
+            }
             for (sql, text) in conditions(ask, scope) {
                 query.push(sql);
                 if let Some(text) = text {
@@ -107,7 +109,8 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
             query.push(dialect.place).push(" <= ").push_bind(scope.until);
             query.push(" AND (e.public OR e.owner_id = ").push_bind(scope.viewer);
             query.push(" OR ").push_bind(scope.all).push(") ORDER BY ").push(dialect.place);
-            query.push(" DESC LIMIT ").push_bind(ask.limit).push(") AS one");
+            query.push(" DESC LIMIT ").push_bind(ask.limit).push(")");
+            query.push(if number == 0 { dialect.all } else { " AS one" });
         }
         query.push(") AS found").build_query_scalar().persistent(persistent).fetch_one(c).await?
     });
