@@ -9,6 +9,8 @@ CREATE TABLE search_entries (
     tags       TEXT NOT NULL CHECK (json_valid(tags))
 ) STRICT;
 
+CREATE INDEX search_entries_hidden ON search_entries (place) WHERE NOT public;
+
 -- Terms by place. The program makes the terms (src/search/terms.rs), of characters that the tokenizer keeps; neither
 -- their texts nor their positions are stored.
 CREATE VIRTUAL TABLE search_terms USING fts5 (

@@ -13,7 +13,7 @@ use crate::{db::ReadConn, error::Result, snippets::SnippetId};
 /// How many hits with the query as it stands are enough.
 const ENOUGH: usize = 20;
 /// How often more entries are looked at for the query as it stands, and how many bytes of them at most.
-const MAX_BATCHES: usize = 5;
+const MAX_BATCHES: usize = 8;
 const MAX_BYTES: i64 = 2 << 20;
 
 /// Something to show, if it is worth it.

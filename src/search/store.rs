@@ -53,7 +53,8 @@ struct Dialect {
 }
 
 const SQLITE: Dialect = Dialect {
-    all: "SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes)) FROM (",
+    all: " SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes))
+          FROM (SELECT * FROM first",
     from: "search_terms CROSS JOIN search_entries e ON e.place = search_terms.rowid",
     place: "search_terms.rowid",
     quote: '"',
@@ -64,7 +65,8 @@ const SQLITE: Dialect = Dialect {
 };
 
 const POSTGRES: Dialect = Dialect {
-    all: "SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text FROM (",
+    all: " SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text
+          FROM (SELECT * FROM first",
     from: "search_entries e",
     place: "e.place",
     quote: '\'',
@@ -74,37 +76,41 @@ const POSTGRES: Dialect = Dialect {
     not: " & !",
 };
 
-/// A condition: what stands before a text, the text, and what stands behind it.
-type Condition = (&'static str, String, &'static str);
+/// Pieces of a condition: SQL, and a text that is bound behind it.
+type Pieces = Vec<(&'static str, Option<String>)>;
 
-/// The newest entries that have what is asked for; one that fits several questions comes several times.
+/// The newest entries that have what is asked for; one that fits several questions comes several times. A question
+/// that is not to be asked costs nothing: its condition on the first one's answer is looked at before the index is.
 pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Result<Vec<Entry>> {
     if asks.is_empty() {
         return Ok(Vec::new());
     }
-    let (dialect, conditions): (_, fn(&Ask, &Scope) -> Vec<Condition>) = match &conn {
+    let (dialect, conditions): (_, fn(&Ask, &Scope) -> Pieces) = match &conn {
         Conn::Sqlite(_) => (SQLITE, on_sqlite),
         Conn::Postgres(_) => (POSTGRES, on_postgres),
     };
     // Not kept as a prepared statement: PostgreSQL must plan for the words, which may be rare or in every snippet.
     let persistent = matches!(conn, Conn::Sqlite(_));
     let found: String = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(dialect.all);
+        let mut query = QueryBuilder::new("WITH first AS MATERIALIZED (");
         for (number, ask) in asks.iter().enumerate() {
-            query.push(if number == 0 {
-                "SELECT * FROM (SELECT "
-            } else {
-                " UNION ALL SELECT * FROM (SELECT "
-            });
+            query.push(if number == 0 { "SELECT " } else { " UNION ALL SELECT * FROM (SELECT " });
             query.push(ask.by as i64).push(" AS by, e.place, e.snippet_id, e.title, e.tags, e.bytes FROM ");
             query.push(dialect.from).push(" WHERE ");
-            for (before, text, behind) in conditions(ask, scope) {
-                query.push(before).push_bind(text).push(behind).push(" AND ");
+            if number > 0 {
+                query.push("(SELECT count(*) FROM first) >= ").push_bind(ask.after).push(" AND ");
+            }
+            for (sql, text) in conditions(ask, scope) {
+                query.push(sql);
+                if let Some(text) = text {
+                    query.push_bind(text);
+                }
             }
             query.push(dialect.place).push(" <= ").push_bind(scope.until);
             query.push(" AND (e.public OR e.owner_id = ").push_bind(scope.viewer);
             query.push(" OR ").push_bind(scope.all).push(") ORDER BY ").push(dialect.place);
-            query.push(" DESC LIMIT ").push_bind(ask.limit).push(") AS one");
+            query.push(" DESC LIMIT ").push_bind(ask.limit).push(")");
+            query.push(if number == 0 { dialect.all } else { " AS one" });
         }
         query.push(") AS found").build_query_scalar().persistent(persistent).fetch_one(c).await?
     });
@@ -116,22 +122,26 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
     Ok(entries)
 }
 
-fn on_sqlite(ask: &Ask, scope: &Scope) -> Vec<Condition> {
+/// Where next to nothing is hidden, to ask for it costs more than to come across it.
+fn on_sqlite(ask: &Ask, scope: &Scope) -> Pieces {
     let asked = SQLITE.spell(ask.words.iter().chain(&ask.grams));
-    vec![("search_terms MATCH ", SQLITE.without_hidden(asked, scope), "")]
+    let much_hidden = "search_terms MATCH iif(
+        EXISTS (SELECT 1 FROM search_entries WHERE NOT public LIMIT 1 OFFSET 200), ";
+    let without_hidden = SQLITE.without_hidden(asked.clone(), scope);
+    vec![(much_hidden, Some(without_hidden)), (", ", Some(asked)), (") AND ", None)]
 }
 
 /// Words and grams have columns of their own: where an entry is looked at for its words, the grams stay where they are.
-fn on_postgres(ask: &Ask, scope: &Scope) -> Vec<Condition> {
-    let mut conditions = Vec::new();
+fn on_postgres(ask: &Ask, scope: &Scope) -> Pieces {
+    let mut pieces = Vec::new();
     if !ask.words.is_empty() {
         let asked = POSTGRES.without_hidden(POSTGRES.spell(&ask.words), scope);
-        conditions.push(("e.words @@ ", asked, "::tsquery"));
+        pieces.extend([("e.words @@ ", Some(asked)), ("::tsquery AND ", None)]);
     }
     if !ask.grams.is_empty() {
-        conditions.push(("e.grams @@ ", POSTGRES.spell(&ask.grams), "::tsquery"));
+        pieces.extend([("e.grams @@ ", Some(POSTGRES.spell(&ask.grams))), ("::tsquery AND ", None)]);
     }
-    conditions
+    pieces
 }
 
 impl Dialect {

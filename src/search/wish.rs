@@ -9,10 +9,10 @@ use super::{
 };
 
 /// How many of the newest entries with all words are weighed, and with all words in the head.
-const WITH_WORDS: i64 = 100;
-const WITH_HEAD: i64 = 50;
+const WITH_WORDS: i64 = 60;
+const WITH_HEAD: i64 = 30;
 /// How many entries are looked at for the query as it stands, at a time.
-const WITH_LITERAL: i64 = 50;
+const WITH_LITERAL: i64 = 25;
 /// How many words of a query count.
 const MAX_WORDS: usize = 16;
 /// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
@@ -65,6 +65,8 @@ impl TryFrom<i64> for By {
 pub(super) struct Ask {
     pub by: By,
     pub limit: i64,
+    /// Asked only if the first question has found so many.
+    pub after: i64,
     pub words: Vec<Part>,
     pub grams: Vec<Part>,
 }
@@ -99,18 +101,21 @@ impl Wish {
         Some(Self { words, literal, is_code })
     }
 
-    /// All words, anywhere and in the title and the tags, begun and whole. Newer ones must not hide an older one that
-    /// is worth more, so each has a number of its own.
+    /// All words, begun and whole; where there are more than can be weighed, also those that have all in the title and
+    /// the tags: the new must not hide an older one that is worth more.
     pub(super) fn by_words(&self, filter: &Filter) -> Vec<Ask> {
         let mut asks = Vec::new();
-        for (word, start, limit) in
-            [(Kind::Word, Kind::Start, WITH_WORDS), (Kind::HeadWord, Kind::HeadStart, WITH_HEAD)]
-        {
-            let whole = |it: &Word| Part::Term(term(word, &it.text));
+        for (word, start, limit, after) in [
+            (Kind::Word, Kind::Start, WITH_WORDS, 1),
+            (Kind::HeadWord, Kind::HeadStart, WITH_HEAD, WITH_WORDS),
+        ] {
+            let ask = |by, words| Ask { by, limit, after, words, grams: Vec::new() };
             if self.words.iter().any(|it| it.begun) {
-                asks.extend(self.all(By::Words, limit, filter, |it| looked_for(it, word, start)));
+                let begun = self.all(filter, |it| looked_for(it, word, start));
+                asks.extend(begun.map(|words| ask(By::Words, words)));
             }
-            asks.extend(self.all(By::Whole, limit, filter, whole));
+            let whole = self.all(filter, |it| Part::Term(term(word, &it.text)));
+            asks.extend(whole.map(|words| ask(By::Whole, words)));
         }
         asks
     }
@@ -120,10 +125,11 @@ impl Wish {
         if self.words.iter().all(|word| near(&word.text).is_empty()) {
             return None;
         }
-        self.all(By::Typos, WITH_HEAD, filter, |word| match near(&word.text) {
+        let words = self.all(filter, |word| match near(&word.text) {
             near if near.is_empty() => looked_for(word, Kind::Word, Kind::Start),
             near => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
-        })
+        })?;
+        Some(Ask { by: By::Typos, limit: WITH_HEAD, after: 0, words, grams: Vec::new() })
     }
 
     /// What a text must have that holds the literal.
@@ -139,15 +145,11 @@ impl Wish {
         inner.dedup();
         let mut words = filtered(filter);
         words.extend(inner.into_iter().take(MAX_INNER).map(|word| Part::Term(term(Kind::Word, cut(word)))));
-        Some(Ask { by: By::Literal, limit: WITH_LITERAL, words, grams })
+        Some(Ask { by: By::Literal, limit: WITH_LITERAL, after: 0, words, grams })
     }
 
-    fn all(&self, by: By, limit: i64, filter: &Filter, part: impl Fn(&Word) -> Part) -> Option<Ask> {
-        if self.words.is_empty() {
-            return None;
-        }
-        let words = self.words.iter().map(part).chain(filtered(filter)).collect();
-        Some(Ask { by, limit, words, grams: Vec::new() })
+    fn all(&self, filter: &Filter, part: impl Fn(&Word) -> Part) -> Option<Vec<Part>> {
+        (!self.words.is_empty()).then(|| self.words.iter().map(part).chain(filtered(filter)).collect())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::support::{Database, TestApp, eventually, on_both_databases, path_of};
 
 on_both_databases![
     only_what_one_may_see_listed_is_found,
+    what_others_have_hidden_does_not_stand_in_the_way,
     a_write_is_found_at_once,
     what_is_gone_is_found_no_more,
     what_was_written_before_there_was_an_index_is_found,
@@ -44,6 +45,21 @@ async fn only_what_one_may_see_listed_is_found(app: &TestApp) {
                 assert_eq!(titles_of(&page), found, "{} {text} {filter}{more}", person.name);
             }
         }
+    }
+}
+
+async fn what_others_have_hidden_does_not_stand_in_the_way(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    ann.has_snippet(json!({ "title": "public", "content": "word" })).await;
+    ann.has_snippet(json!({ "title": "own", "content": "word", "visibility": "private" })).await;
+    for _ in 0..220 {
+        bob.has_snippet(json!({ "title": "hidden", "content": "word", "visibility": "private" })).await;
+    }
+    for text in ["word", "wor", "ord", "wrod"] {
+        assert_eq!(titles(&ann, text).await, ["own", "public"], "{text}");
+        assert_eq!(titles(&app.anonymous(), text).await, ["public"], "{text}");
+        let page = search(&bob, text, "&owner=me&limit=25").await.expect(200).json();
+        assert_eq!(titles_of(&page), ["hidden"; 25], "{text}");
     }
 }
 
