@@ -18,9 +18,9 @@
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
 //!
-//! `routes` have no SQL and no hub; a feature's `mod` has no actix and no SQL; `store` is private and has neither
-//! actix nor hub; `realtime` and `db` know no feature; the time and ids come from [`clock`] and [`id`] alone; the
-//! status of a failure is named in `http/problem.rs` alone.
+//! `routes` have no SQL and no hub, and begin what a caller changes with [`credentials::begin`]; a feature's `mod`
+//! has no actix and no SQL; `store` is private and has neither actix nor hub; `realtime` and `db` know no feature;
+//! the time and ids come from [`clock`] and [`id`] alone; the status of a failure is named in `http/problem.rs` alone.
 
 pub mod accounts;
 pub mod app;

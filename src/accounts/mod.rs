@@ -216,8 +216,8 @@ fn not_the_present() -> Error {
     Error::invalid("/current_password", "is not the present password")
 }
 
-/// Changes the caller's account, if `allows` accepts its present version. A new password ends all other sessions and tokens of the account, for which the
-/// transaction must have begun alone.
+/// Changes the caller's account, if `allows` accepts its present version. A new password ends all other sessions and
+/// tokens of the account, for which the transaction must have begun alone.
 pub async fn change(
     app: &App,
     tx: &mut WriteTx,

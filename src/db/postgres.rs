@@ -31,8 +31,10 @@ use crate::error::{Error, Result};
 
 /// How long a request waits for a connection of a pool that is busy.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long it waits before it asks whether the database is there at all, and for the answer to that.
+/// How long it waits before it asks whether the database is there at all.
 const DOUBT: Duration = Duration::from_millis(500);
+/// How long the answer to that may take: a refusal comes at once, but a busy machine is no machine that is away.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// The same once it was away: just long enough to find out that it is back.
 const AWAY: Duration = Duration::from_millis(50);
 /// How long the program waits at its start.
@@ -106,7 +108,7 @@ impl Database {
         {
             return answer.clone();
         }
-        let answer = match connect(&self.options, DOUBT).await {
+        let answer = match connect(&self.options, SIGN_OF_LIFE).await {
             Ok(conn) => conn.close().await.map_err(|error| Error::Unreachable(error.to_string())),
             Err(reason) => Err(Error::Unreachable(reason)),
         };

@@ -14,6 +14,7 @@ mod openapi;
 mod operations;
 mod presence;
 mod process;
+mod readme;
 mod search;
 mod sessions;
 mod snippets;
