@@ -53,11 +53,11 @@ pub struct Held {
     meta: realtime::Meta,
 }
 
-/// Who is on a topic now.
+/// Who is on a topic now; only how many, for those who are not known themselves.
 pub async fn present(app: &App, caller: &Caller, topic: &str) -> Result<Present> {
     let key = streams::gathering(app, caller, topic).await?;
     let realtime::Present { count, presences } = app.realtime.roster.present(&key)?;
-    Ok(Present { count, presences })
+    Ok(Present { count, presences: presences.filter(|_| caller.user().is_some()) })
 }
 
 /// Says that the caller's device is on a topic for a while, without a stream. Of what it says of itself, what was

@@ -138,8 +138,8 @@ async fn begin(
     }
     let viewer = viewer(caller);
     let mut wishes = wanted.wishes;
-    if wishes.presence == Presence::Track && viewer.user.is_none() {
-        wishes.presence = Presence::Observe;
+    if viewer.user.is_none() && matches!(wishes.presence, Presence::Track | Presence::Observe) {
+        wishes.presence = Presence::Count;
     }
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;

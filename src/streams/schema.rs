@@ -156,7 +156,7 @@ pub struct PresenceCount {
 #[derive(Serialize, ToSchema)]
 pub struct PresentNow {
     pub count: u64,
-    /// By user; null where there are so many that only their number is told
+    /// By user; null for callers without credentials, and where there are so many that only their number is told
     pub presences: Option<BTreeMap<String, Presence>>,
 }
 

@@ -38,7 +38,7 @@ async fn a_lease_is_renewed_and_ended(app: &TestApp) {
     let topic = topic_of(&ann, "public").await;
     let meta = json!({ "status": "idle" });
     let first = hold(&ann, &topic, &json!({ "ttl_s": 120, "meta": meta })).await.expect(200).json();
-    let (mut watcher, state) = watch(&app.anonymous(), &topic, "").await;
+    let (mut watcher, state) = watch(app.admin().await, &topic, "&presence=observe").await;
     let mut known = Known::of(&state);
     app.clock.advance(Duration::from_secs(100));
     let second = hold(&ann, &topic, &json!({ "ttl_s": 60 })).await.expect(200).json();

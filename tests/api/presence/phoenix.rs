@@ -32,14 +32,14 @@ struct Watcher {
 
 impl Watcher {
     async fn open(app: &TestApp, topic: &str) -> Self {
-        let (stream, state) = watch(&app.anonymous(), topic, "").await;
+        let (stream, state) = watch(app.admin().await, topic, "&presence=observe").await;
         let frames = vec![json!({ "type": "presence_state", "data": state })];
         Self { stream, known: Known::of(&state), frames }
     }
 
     /// Follows until everything is known that the server would answer now.
     async fn catch_up(&mut self, app: &TestApp, topic: &str) {
-        let now = present(&app.anonymous(), topic).await["presences"].clone();
+        let now = present(app.admin().await, topic).await["presences"].clone();
         while sorted(&self.known.0) != sorted(&now) {
             let event = self.stream.next().await;
             assert_eq!(event.kind, "presence_diff");

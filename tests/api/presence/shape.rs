@@ -12,6 +12,7 @@ on_both_databases![
     joins_and_leaves_come_as_diffs,
     joins_of_one_moment_are_one_diff,
     observers_watch_and_are_not_seen,
+    who_is_not_signed_in_hears_numbers_alone_and_is_not_seen,
     counters_hear_numbers_alone,
     off_hears_nothing_and_is_not_seen,
     types_choose_among_the_events_of_presence_too,
@@ -78,11 +79,24 @@ async fn observers_watch_and_are_not_seen(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let topic = topic_of(&ann, "public").await;
     let (_observing, _) = watch(&bob, &topic, "&presence=observe").await;
-    let (mut stranger, state) = watch(&app.anonymous(), &topic, "").await;
-    assert_eq!(state, json!({}), "who is anonymous cannot be seen, and an observer does not want to");
+    let (mut other, state) = watch(app.admin().await, &topic, "&presence=observe").await;
+    assert_eq!(state, json!({}));
     let (_anns, _) = watch(&ann, &topic, "").await;
     let mut known = Known::of(&state);
-    until(&mut stranger, &mut known, |known| known.users() == [&ann.id]).await;
+    until(&mut other, &mut known, |known| known.users() == [&ann.id]).await;
+}
+
+async fn who_is_not_signed_in_hears_numbers_alone_and_is_not_seen(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for wish in ["", "&presence=track", "&presence=observe"] {
+        let topic = topic_of(&ann, "public").await;
+        let mut stranger = app.anonymous().subscribe(&format!("topics={topic}{wish}")).await;
+        assert_eq!(stranger.next().await.data, json!({ "count": 0 }));
+        let (_anns, _) = watch(&ann, &topic, "").await;
+        let told = stranger.next().await;
+        assert_eq!((told.kind.as_str(), told.data), ("presence_count", json!({ "count": 1 })), "{wish}");
+        assert_eq!(present(&app.anonymous(), &topic).await, json!({ "count": 1, "presences": null }));
+    }
 }
 
 async fn counters_hear_numbers_alone(app: &TestApp) {
@@ -145,7 +159,7 @@ async fn topics_that_are_added_and_removed_in_flight_count(app: &TestApp) {
 async fn a_crowd_is_told_as_a_number_and_a_small_group_by_name_again(app: &TestApp) {
     let ann = app.user("ann").await;
     let topic = topic_of(&ann, "public").await;
-    let (mut watcher, state) = watch(&app.anonymous(), &topic, "").await;
+    let (mut watcher, state) = watch(app.admin().await, &topic, "&presence=observe").await;
     let mut known = Known::of(&state);
     let mut streams = Vec::new();
     for number in 0..3 {

@@ -15,11 +15,8 @@ use crate::support::{Database, TestApp, on_both_databases};
 on_both_databases![every_committed_event_has_one_place_in_one_order];
 
 const WRITERS: u64 = 16;
-
-/// A tenth of the full size unless asked for more, because the whole suite runs this.
-fn events() -> u64 {
-    std::env::var("STORM_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
-}
+/// A fifth of them is rolled back: 100,000 remain.
+const EVENTS: u64 = 125_000;
 
 /// What one writer committed: 80 % of what it began, after a delay now and then.
 async fn write(db: &Db, writer: u64, each: u64, clock: &Clock) -> Vec<u64> {
@@ -68,7 +65,7 @@ async fn every_committed_event_has_one_place_in_one_order(app: &TestApp) {
         let node = Arc::clone(&node);
         async move { node.run().await }
     });
-    let each = events() / WRITERS;
+    let each = EVENTS / WRITERS;
     let naive = tokio::spawn(read_by_id(app.database, app.database_url(), WRITERS * each));
     let written = join_all((0..WRITERS).map(|writer| write(&db, writer, each, &clock))).await;
     let total = written.iter().map(Vec::len).sum::<usize>();
