@@ -17,6 +17,12 @@ CREATE VIRTUAL TABLE search_terms USING fts5 (
     terms, content = '', contentless_delete = 1, detail = 'none', tokenize = 'ascii'
 );
 
+-- Terms that come into the index with the commit, together with those of the other writes in it; empty at all other times.
+CREATE TABLE search_pending (
+    place INTEGER PRIMARY KEY REFERENCES search_entries (place) ON DELETE CASCADE,
+    terms TEXT NOT NULL
+) STRICT;
+
 CREATE TRIGGER search_entries_deleted AFTER DELETE ON search_entries BEGIN
     DELETE FROM search_terms WHERE rowid = old.place;
 END;

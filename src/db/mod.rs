@@ -125,6 +125,14 @@ impl WriteTx {
         }
     }
 
+    /// On SQLite, runs a statement before the commit, once for all writes that share it: for work that costs the same
+    /// for many as for one. Where a write that asked for it is undone, the statement must find nothing to do.
+    pub fn before_commit(&mut self, sqlite: &'static str) {
+        if let OpenTx::Sqlite(write) = &mut self.open {
+            write.before_commit(sqlite);
+        }
+    }
+
     /// Makes the changes durable and visible, and tells the log that there may be something new.
     ///
     /// # Errors

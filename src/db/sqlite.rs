@@ -6,6 +6,7 @@
 //! opens, so it comes after those who were waiting then; it lets those go first who have come meanwhile.
 
 use std::{
+    collections::BTreeSet,
     str::FromStr as _,
     sync::{
         Arc,
@@ -93,6 +94,8 @@ struct Group {
     savepoint: Savepoint,
     /// Whether a savepoint was gone when it was needed: then SQLite has rolled back the whole transaction.
     lost: bool,
+    /// What is to run before the commit, once.
+    before_commit: BTreeSet<&'static str>,
     members: Vec<oneshot::Sender<Result<()>>>,
 }
 
@@ -109,8 +112,14 @@ enum Savepoint {
 
 impl Writer {
     fn new(conn: SqliteConnection) -> Self {
-        let group =
-            Group { conn, open: false, savepoint: Savepoint::Empty, lost: false, members: Vec::new() };
+        let group = Group {
+            conn,
+            open: false,
+            savepoint: Savepoint::Empty,
+            lost: false,
+            before_commit: BTreeSet::new(),
+            members: Vec::new(),
+        };
         Self { group: Arc::new(Mutex::new(group)), waiting: Arc::default(), runtime: Handle::current() }
     }
 
@@ -190,6 +199,10 @@ impl Group {
             return;
         }
         self.savepoint = Savepoint::Empty;
+        for sql in std::mem::take(&mut self.before_commit) {
+            // A failure is one of the commit: nothing of the group is kept.
+            drop(self.run_or_lose(sql).await);
+        }
         let lost = std::mem::take(&mut self.lost);
         let result = if lost { Err(rolled_back()) } else { self.run("COMMIT").await };
         if result.is_err() {
@@ -238,6 +251,10 @@ pub(super) struct Write {
 impl Write {
     pub(super) fn conn(&mut self) -> &mut SqliteConnection {
         &mut self.group.conn
+    }
+
+    pub(super) fn before_commit(&mut self, sql: &'static str) {
+        self.group.before_commit.insert(sql);
     }
 
     /// Ends this write's part, lets the next one in, and waits until the group is on disk.
@@ -300,6 +317,30 @@ mod tests {
             commit.await.unwrap().unwrap();
         }
         assert_eq!(numbers(&writer).await, [1, 3, 5]);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_run_before_the_commit_runs_once_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let held = hold(&writer);
+        let mut commits = Vec::new();
+        for number in 1..=4 {
+            let mut write = writer.begin().await.unwrap();
+            write.before_commit("INSERT INTO t SELECT 100 + COUNT(*) FROM t");
+            insert(write.conn(), number).await;
+            if number == 4 {
+                drop(write);
+            } else {
+                commits.push(tokio::spawn(write.commit()));
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(held);
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        assert_eq!(numbers(&writer).await, [1, 2, 3, 103]);
     }
 
     #[tokio::test]

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::highlights::{Field, Highlight, Span};
-use self::{candidates::Candidates, terms::Terms, wish::Wish};
+pub use self::terms::Terms;
+use self::{candidates::Candidates, wish::Wish};
 use crate::{
     accounts::UserId,
     app::App,
@@ -116,16 +117,20 @@ pub async fn find(
 
 /// Makes a snippet findable as it is now; goes into the transaction that writes it. A deleted one is forgotten by itself.
 pub async fn index(tx: &mut WriteTx, snippet: &Snippet) -> Result<()> {
-    let document = Document {
-        owner: snippet.owner.id,
-        public: snippet.visibility == Visibility::Public,
-        language: snippet.language.as_str(),
-        tags: snippet.tags.iter().map(Tag::as_str).collect(),
-        title: snippet.title.as_str(),
-        content: snippet.content.as_str(),
-    };
-    let terms = Terms::of(&document);
-    store::put(tx.conn(), snippet.id, &document, terms).await
+    index_as(tx, snippet, &terms(snippet)).await
+}
+
+/// The same with terms that were made before.
+pub async fn index_as(tx: &mut WriteTx, snippet: &Snippet, terms: &Terms) -> Result<()> {
+    store::put(tx.conn(), snippet.id, &Document::of(snippet), terms).await?;
+    tx.before_commit(store::INDEX_PENDING);
+    Ok(())
+}
+
+/// The terms by which a snippet will be found.
+#[must_use]
+pub fn terms(snippet: &Snippet) -> Terms {
+    Terms::of(&Document::of(snippet))
 }
 
 /// Indexes what was written before there was an index; until that is done it is not found.
@@ -161,4 +166,17 @@ struct Document<'a> {
     tags: Vec<&'a str>,
     title: &'a str,
     content: &'a str,
+}
+
+impl<'a> Document<'a> {
+    fn of(snippet: &'a Snippet) -> Self {
+        Self {
+            owner: snippet.owner.id,
+            public: snippet.visibility == Visibility::Public,
+            language: snippet.language.as_str(),
+            tags: snippet.tags.iter().map(Tag::as_str).collect(),
+            title: snippet.title.as_str(),
+            content: snippet.content.as_str(),
+        }
+    }
 }

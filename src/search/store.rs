@@ -187,7 +187,9 @@ pub(super) async fn contents(conn: Conn<'_>, ids: &[SnippetId]) -> Result<HashMa
 const PUT_SQLITE: &str = "INSERT INTO search_entries (snippet_id, owner_id, public, bytes, title, tags)
      VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (snippet_id) DO UPDATE
-     SET public = excluded.public, bytes = excluded.bytes, title = excluded.title, tags = excluded.tags";
+     SET public = excluded.public, bytes = excluded.bytes, title = excluded.title, tags = excluded.tags;
+     INSERT OR REPLACE INTO search_pending (place, terms)
+     SELECT place, $7 || ' ' || $8 FROM search_entries WHERE snippet_id = $1";
 
 const PUT_POSTGRES: &str =
     "INSERT INTO search_entries (snippet_id, owner_id, public, bytes, title, tags, words, grams)
@@ -197,33 +199,25 @@ const PUT_POSTGRES: &str =
      SET public = excluded.public, bytes = excluded.bytes, title = excluded.title, tags = excluded.tags,
          words = excluded.words, grams = excluded.grams";
 
-const PUT_TERMS: &str = "INSERT OR REPLACE INTO search_terms (rowid, terms)
-     SELECT place, $2 || ' ' || $3 FROM search_entries WHERE snippet_id = $1";
+/// Puts the pending terms into the index. FTS5 writes what it holds in memory at every savepoint, which each write is.
+pub(super) const INDEX_PENDING: &str = "INSERT OR REPLACE INTO search_terms (rowid, terms)
+     SELECT place, terms FROM search_pending; DELETE FROM search_pending";
 
 /// Writes what the index tells of a snippet, and by which terms it is found.
-pub(super) async fn put(
-    mut conn: Conn<'_>,
-    id: SnippetId,
-    document: &Document<'_>,
-    terms: Terms,
-) -> Result<()> {
+pub(super) async fn put(conn: Conn<'_>, id: SnippetId, document: &Document<'_>, terms: &Terms) -> Result<()> {
     let sql = conn.sql(PUT_SQLITE, PUT_POSTGRES);
-    let (words, grams) = (terms.words.join(" "), terms.grams.join(" "));
-    on_conn!(conn.again(), |c| sqlx::query(sql)
+    on_conn!(conn, |c| sqlx::query(sql)
         .bind(id)
         .bind(document.owner)
         .bind(document.public)
         .bind(i64::try_from(document.content.len()).unwrap_or(i64::MAX))
         .bind(Text(document.title.to_owned()))
         .bind(Json(&document.tags))
-        .bind(&words)
-        .bind(&grams)
+        .bind(&terms.words)
+        .bind(&terms.grams)
         .execute(c)
         .await
         .map(drop)?);
-    if let Conn::Sqlite(c) = conn {
-        sqlx::query(PUT_TERMS).bind(id).bind(words).bind(grams).execute(c).await?;
-    }
     Ok(())
 }
 

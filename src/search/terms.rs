@@ -92,10 +92,10 @@ pub(super) fn near(word: &str) -> Vec<String> {
     std::iter::once(word.to_owned()).chain(shorter).collect()
 }
 
-/// What the index keeps of a snippet.
-pub(super) struct Terms {
-    pub words: Vec<String>,
-    pub grams: Vec<String>,
+/// What the index keeps of a snippet: terms with spaces between them.
+pub struct Terms {
+    pub(super) words: String,
+    pub(super) grams: String,
 }
 
 impl Terms {
@@ -121,11 +121,7 @@ impl Terms {
                 words.push(term(Kind::Near, &near));
             }
         }
-        let mut grams = Bounded::default();
-        for text in [document.title, document.content] {
-            add_grams(&mut grams, &fold(text));
-        }
-        Self { words: words.into_terms(), grams: grams.into_terms() }
+        Self { words: words.text, grams: grams([document.title, document.content]) }
     }
 }
 
@@ -148,35 +144,47 @@ fn starts(terms: &mut Bounded, kind: Kind, word: &str) {
 }
 
 /// The end is padded, so that what is shorter than a gram is the beginning of one wherever it stands.
-fn add_grams(terms: &mut Bounded, folded: &str) {
-    let padding = std::iter::repeat_n(' ', GRAM - 1);
-    let characters: Vec<char> = folded.chars().chain(padding).collect();
-    let mut grams: Vec<&[char]> = characters.windows(GRAM).collect();
+fn grams(texts: [&str; 2]) -> String {
+    let mut grams: Vec<[char; GRAM]> = Vec::new();
+    for text in texts {
+        let padding = std::iter::repeat_n(' ', GRAM - 1);
+        let characters: Vec<char> = fold(text).chars().chain(padding).collect();
+        grams.extend(characters.windows(GRAM).filter_map(|gram| <[char; GRAM]>::try_from(gram).ok()));
+    }
     grams.sort_unstable();
     grams.dedup();
+    let mut terms = String::new();
     for gram in grams {
-        terms.push(term(Kind::Gram, &gram.iter().collect::<String>()));
+        if !append(&mut terms, &term(Kind::Gram, &String::from_iter(gram))) {
+            break;
+        }
     }
+    terms
 }
 
 /// Different terms, up to a number of bytes.
 #[derive(Default)]
 struct Bounded {
     terms: HashSet<String>,
-    bytes: usize,
+    text: String,
 }
 
 impl Bounded {
     fn push(&mut self, term: String) {
-        let length = term.len();
-        if self.bytes + length <= MAX_BYTES && self.terms.insert(term) {
-            self.bytes += length;
+        if !self.terms.contains(&term) && append(&mut self.text, &term) {
+            self.terms.insert(term);
         }
     }
+}
 
-    fn into_terms(self) -> Vec<String> {
-        self.terms.into_iter().collect()
+/// Adds a term, if there is room for it.
+fn append(terms: &mut String, term: &str) -> bool {
+    let fits = terms.len() + term.len() < MAX_BYTES;
+    if fits {
+        terms.push_str(if terms.is_empty() { "" } else { " " });
+        terms.push_str(term);
     }
+    fits
 }
 
 #[cfg(test)]
@@ -203,7 +211,7 @@ mod tests {
     fn terms_hold_nothing_that_a_database_could_misread() {
         let odd: String = (0..0x2_FFFF).filter_map(char::from_u32).collect();
         let Terms { words, grams } = terms(&odd);
-        for term in words.iter().chain(&grams) {
+        for term in words.split(' ').chain(grams.split(' ')) {
             let safe = |c: char| !c.is_ascii() || c.is_ascii_lowercase() || c.is_ascii_digit();
             assert!(term.chars().all(safe), "{term:?}");
         }
@@ -219,7 +227,7 @@ mod tests {
         let content: String = (0..170_000).map(|at| if at % 7 == 0 { ' ' } else { random() }).collect();
         let Terms { words, grams } = terms(&content);
         for terms in [words, grams] {
-            let bytes: usize = terms.iter().map(String::len).sum();
+            let bytes = terms.len();
             assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES / 2, "{bytes}");
         }
     }

@@ -48,8 +48,14 @@ id_type! {
     SnippetId
 }
 
-/// Makes a snippet of the caller's.
-pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) -> Result<Snippet> {
+/// A snippet that is to be made, and the terms by which it will be found.
+pub struct New {
+    snippet: Snippet,
+    terms: search::Terms,
+}
+
+/// All of a new snippet of the caller's that can be made before the transaction, for which other writers wait.
+pub fn prepare(app: &App, caller: &Caller, draft: Draft) -> Result<New> {
     let who = caller.require(Scope::Write)?;
     let now = app.clock.now();
     let snippet = Snippet {
@@ -65,14 +71,21 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) 
         created_at: now,
         updated_at: now,
     };
+    let terms = search::terms(&snippet);
+    Ok(New { snippet, terms })
+}
+
+/// Makes a snippet.
+pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, new: New) -> Result<Snippet> {
+    let New { snippet, terms } = new;
     store::insert(tx.conn(), &snippet).await?;
-    search::index(tx, &snippet).await?;
+    search::index_as(tx, &snippet, &terms).await?;
     let data = Json::of(&snippet)?;
     let event =
         event(app, caller, "snippet_created", (snippet.id, snippet.owner.id, snippet.visibility), data)?;
     realtime::append(tx.conn(), event).await?;
     if snippet.visibility == Visibility::Public {
-        dashboard::count_snippets(tx, 1, snippet.id, now).await?;
+        dashboard::count_snippets(tx, 1, snippet.id, snippet.created_at).await?;
     }
     Ok(snippet)
 }

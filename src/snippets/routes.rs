@@ -130,8 +130,9 @@ async fn create_snippet(
     body: Body<Draft>,
 ) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
+    let new = super::prepare(&app, &caller, input)?;
     idempotency::once(&app, &caller, &attempt, async |tx| {
-        let snippet = super::create(&app, tx, &caller, input).await?;
+        let snippet = super::create(&app, tx, &caller, new).await?;
         let answer = Answer::json(StatusCode::CREATED, &snippet)?;
         let location = format!("/v1/snippets/{}", snippet.id);
         Ok(answer.with(&header::LOCATION, location).with(&header::ETAG, etag::of(snippet.version)))

@@ -16,7 +16,7 @@ on_both_databases![everybody_hears_the_same_in_the_same_order];
 
 /// The messages of each second.
 const RATE: u32 = 100;
-/// How many people write and type.
+/// How long a listener waits for the next message.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn setting(name: &str, usual: u32) -> u32 {
