@@ -1,5 +1,6 @@
 //! Snippets: what this installation is there to share.
 
+mod events;
 mod list;
 pub mod routes;
 mod store;
@@ -21,7 +22,6 @@ use crate::{
     db::{ReadConn, Shared, WriteTx},
     error::{Error, Result},
     id::id_type,
-    realtime::{self, Effect, Json, NewEvent},
     search,
 };
 
@@ -80,10 +80,7 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, new: New) -> R
     let New { snippet, terms } = new;
     store::insert(tx.conn(), &snippet).await?;
     search::index_as(tx, &snippet, &terms).await?;
-    let data = Json::of(&snippet)?;
-    let event =
-        event(app, caller, "snippet_created", (snippet.id, snippet.owner.id, snippet.visibility), data)?;
-    realtime::append(tx.conn(), event).await?;
+    events::tell_creation(app, tx, caller, &snippet).await?;
     if snippet.visibility == Visibility::Public {
         dashboard::count_snippets(tx, 1, snippet.id, snippet.created_at).await?;
     }
@@ -193,32 +190,12 @@ pub async fn change(
     };
     store::update(tx.conn(), &snippet).await?;
     search::index(tx, &snippet).await?;
-    tell_change(app, tx, caller, &snippet, before).await?;
+    events::tell_change(app, tx, caller, &snippet, before).await?;
     let (is, was) = (snippet.visibility == Visibility::Public, before == Visibility::Public);
     if is != was {
         dashboard::count_snippets(tx, i64::from(is) - i64::from(was), id, snippet.updated_at).await?;
     }
     Ok(snippet)
-}
-
-async fn tell_change(
-    app: &App,
-    tx: &mut WriteTx,
-    caller: &Caller,
-    it: &Snippet,
-    before: Visibility,
-) -> Result<()> {
-    let about = (it.id, it.owner.id, it.visibility);
-    if before == Visibility::Public && it.visibility != Visibility::Public {
-        // To those who follow the feed, a snippet that is listed no more is gone.
-        let gone =
-            event(app, caller, "snippet_deleted", (it.id, it.owner.id, Visibility::Unlisted), gone(it.id)?)?;
-        realtime::append(tx.conn(), NewEvent { topic: FEED.to_owned(), ..gone }).await?;
-    }
-    let effect = (it.visibility > before).then_some(Effect::Withdraw);
-    let updated = event(app, caller, "snippet_updated", about, Json::of(it)?)?;
-    realtime::append(tx.conn(), NewEvent { effect, ..updated }).await?;
-    Ok(())
 }
 
 /// Deletes a snippet, if `allows` accepts its present version, and ends its topic.
@@ -231,7 +208,7 @@ pub async fn delete(
 ) -> Result<()> {
     let old = lock(tx, caller, id, allows).await?;
     store::delete(tx.conn(), id).await?;
-    tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await?;
+    events::tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await?;
     if old.visibility == Visibility::Public {
         dashboard::count_snippets(tx, -1, id, app.clock.now()).await?;
     }
@@ -245,19 +222,13 @@ pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Resu
     store::delete_all_of(tx.conn(), owner).await?;
     let mut public = Vec::new();
     for (id, visibility) in all {
-        tell_end(app, tx, caller, (id, owner, visibility)).await?;
+        events::tell_end(app, tx, caller, (id, owner, visibility)).await?;
         public.extend((visibility == Visibility::Public).then_some(id));
     }
     let (count, last) = (i64::try_from(public.len()).unwrap_or(i64::MAX), public.last());
     if let Some(last) = last {
         dashboard::count_snippets(tx, -count, *last, app.clock.now()).await?;
     }
-    Ok(())
-}
-
-async fn tell_end(app: &App, tx: &mut WriteTx, caller: &Caller, about: About) -> Result<()> {
-    let deleted = event(app, caller, "snippet_deleted", about, gone(about.0)?)?;
-    realtime::append(tx.conn(), NewEvent { effect: Some(Effect::End), ..deleted }).await?;
     Ok(())
 }
 
@@ -280,29 +251,6 @@ async fn lock(
 
 fn may_see(caller: &Caller, owner: UserId, visibility: Visibility) -> bool {
     visibility != Visibility::Private || caller.user() == Some(owner) || caller.is_admin()
-}
-
-/// Which snippet an event is about, whose it is, and who may read it.
-type About = (SnippetId, UserId, Visibility);
-
-/// An event of a snippet, for those who may read it.
-fn event<'a>(app: &App, caller: &Caller, kind: &'a str, about: About, data: Json) -> Result<NewEvent<'a>> {
-    let (id, owner, visibility) = about;
-    Ok(NewEvent {
-        kind,
-        topic: topic(id),
-        feed: (visibility == Visibility::Public).then_some(FEED),
-        audience: (visibility == Visibility::Private).then_some(owner.0),
-        effect: None,
-        actor: caller.actor()?,
-        origin: caller.connection,
-        data,
-        at: app.clock.now(),
-    })
-}
-
-fn gone(id: SnippetId) -> Result<Json> {
-    Json::of(&serde_json::json!({ "id": id }))
 }
 
 /// The topic of one snippet.

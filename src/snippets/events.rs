@@ -1,0 +1,67 @@
+//! What those who follow snippets are told of them.
+
+use super::{FEED, Snippet, SnippetId, Visibility, topic};
+use crate::{
+    accounts::UserId,
+    app::App,
+    credentials::Caller,
+    db::WriteTx,
+    error::Result,
+    realtime::{self, Effect, Json, NewEvent},
+};
+
+/// Which snippet an event is about, whose it is, and who may read it.
+pub(super) type About = (SnippetId, UserId, Visibility);
+
+pub(super) async fn tell_creation(app: &App, tx: &mut WriteTx, caller: &Caller, it: &Snippet) -> Result<()> {
+    let about = (it.id, it.owner.id, it.visibility);
+    realtime::append(tx.conn(), event(app, caller, "snippet_created", about, Json::of(it)?)?).await?;
+    Ok(())
+}
+
+pub(super) async fn tell_change(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    it: &Snippet,
+    before: Visibility,
+) -> Result<()> {
+    let about = (it.id, it.owner.id, it.visibility);
+    if before == Visibility::Public && it.visibility != Visibility::Public {
+        // To those who follow the feed, a snippet that is listed no more is gone.
+        let gone =
+            event(app, caller, "snippet_deleted", (it.id, it.owner.id, Visibility::Unlisted), gone(it.id)?)?;
+        realtime::append(tx.conn(), NewEvent { topic: FEED.to_owned(), ..gone }).await?;
+    }
+    let effect = (it.visibility > before).then_some(Effect::Withdraw);
+    let updated = event(app, caller, "snippet_updated", about, Json::of(it)?)?;
+    realtime::append(tx.conn(), NewEvent { effect, ..updated }).await?;
+    Ok(())
+}
+
+/// A snippet is gone, and its topic with it.
+pub(super) async fn tell_end(app: &App, tx: &mut WriteTx, caller: &Caller, about: About) -> Result<()> {
+    let deleted = event(app, caller, "snippet_deleted", about, gone(about.0)?)?;
+    realtime::append(tx.conn(), NewEvent { effect: Some(Effect::End), ..deleted }).await?;
+    Ok(())
+}
+
+/// An event of a snippet, for those who may read it.
+fn event<'a>(app: &App, caller: &Caller, kind: &'a str, about: About, data: Json) -> Result<NewEvent<'a>> {
+    let (id, owner, visibility) = about;
+    Ok(NewEvent {
+        kind,
+        topic: topic(id),
+        feed: (visibility == Visibility::Public).then_some(FEED),
+        audience: (visibility == Visibility::Private).then_some(owner.0),
+        effect: None,
+        actor: caller.actor()?,
+        origin: caller.connection,
+        data,
+        at: app.clock.now(),
+    })
+}
+
+fn gone(id: SnippetId) -> Result<Json> {
+    Json::of(&serde_json::json!({ "id": id }))
+}
