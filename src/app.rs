@@ -7,7 +7,7 @@ use std::{
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     accounts::Passwords,
@@ -16,9 +16,11 @@ use crate::{
     credentials::LastUsed,
     db::{self, Db, Installation},
     error::Error,
+    files::Files,
     http::{self, idempotency},
     id::Ids,
-    jobs,
+    imports,
+    jobs::{self, Jobs},
     limits::Limits,
     realtime::{Realtime, Tuning},
     seal::{self, Sealer},
@@ -36,6 +38,9 @@ pub struct App {
     pub passwords: Passwords,
     pub limits: Limits,
     pub running: idempotency::Running,
+    pub files: Files,
+    pub jobs: Jobs,
+    pub uploads: Semaphore,
     pub views: Views,
     pub last_used: LastUsed,
 }
@@ -75,6 +80,9 @@ impl App {
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
             running: idempotency::Running::default(),
+            files: Files::open(settings.files_url.as_deref(), &settings.data_dir)?,
+            jobs: Jobs::new(ids.next()),
+            uploads: Semaphore::new(imports::UPLOADS_AT_ONCE),
             views: Views::default(),
             last_used: LastUsed::default(),
             settings,
@@ -100,6 +108,8 @@ impl Server {
     /// # Errors
     /// When the address is taken, or the database cannot be used.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        // What TLS clients of this process encrypt with; where another server has said so before, it is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listen = settings.listen;
         let listener = listen_on(listen).map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr()?;
@@ -109,7 +119,8 @@ impl Server {
             let realtime = Arc::clone(&app.realtime);
             async move { realtime.run().await }
         })];
-        background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(jobs::worker::run(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }
@@ -132,6 +143,9 @@ impl Server {
         }
         for task in self.background {
             let _ = task.await; // Ended by the abort, or before it.
+        }
+        if let Err(error) = jobs::give_back(&self.app).await {
+            tracing::warn!(%error, "jobs could not be given back; their leases end by themselves");
         }
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");

@@ -72,6 +72,8 @@ pub enum Error {
     UnsupportedMediaType(&'static str),
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the range lies outside of the {size} bytes that there are")]
+    RangeNotSatisfiable { size: u64 },
     #[error("the Idempotency-Key was used before with another request")]
     IdempotencyKeyReused,
     #[error("the first request with this Idempotency-Key is still running")]
@@ -82,6 +84,8 @@ pub enum Error {
     Overloaded,
     #[error("the server is shutting down: connect again")]
     Draining,
+    #[error("the server's disk is full")]
+    StorageFull,
     #[error("database: {0}")]
     Database(Arc<sqlx::Error>),
     #[error("{0}")]

@@ -17,7 +17,7 @@ use crate::{
 const DATA_LIMIT: usize = 64 << 10;
 
 /// The names of the server's own events. A client that listens to one of them must be able to rely on who sent it.
-const RESERVED: [&str; 27] = [
+const RESERVED: [&str; 31] = [
     "snippet_created",
     "snippet_updated",
     "snippet_deleted",
@@ -35,6 +35,10 @@ const RESERVED: [&str; 27] = [
     "export_completed",
     "export_failed",
     "export_cancelled",
+    "import_progress",
+    "import_completed",
+    "import_failed",
+    "import_cancelled",
     "ready",
     "reset",
     "heartbeat",

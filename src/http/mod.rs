@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod caller;
+pub mod download;
 pub mod etag;
 pub mod extract;
 mod front;
@@ -32,6 +33,7 @@ use crate::{
     app::App,
     credentials, custom_topics,
     error::{Error, Result},
+    exports, imports,
     realtime::Hub,
     snippets, streams,
 };
@@ -40,6 +42,8 @@ use crate::{
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
         .configure(snippets::routes::configure)
+        .configure(exports::routes::configure)
+        .configure(imports::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)
@@ -104,7 +108,7 @@ impl Shared {
 }
 
 /// The headers of a response that a page of another origin may read.
-const EXPOSED: [&str; 10] = [
+const EXPOSED: [&str; 12] = [
     "ETag",
     "Location",
     "Link",
@@ -115,6 +119,8 @@ const EXPOSED: [&str; 10] = [
     "Snippetbox-Cursor",
     "Idempotent-Replayed",
     "Allow",
+    "Content-Disposition",
+    "Content-Range",
 ];
 
 /// The application of one worker, with everything that its requests pass through, the outermost last.

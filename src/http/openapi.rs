@@ -29,6 +29,8 @@ use crate::streams::schema::{ServerEvent, StreamFrame};
         (name = "accounts", description = "Who uses this installation"),
         (name = "credentials", description = "Sessions and tokens"),
         (name = "snippets", description = "The snippets"),
+        (name = "exports", description = "Snippets as ZIP archives"),
+        (name = "imports", description = "And back again"),
         (name = "streams", description = "One connection, many topics"),
         (name = "custom topics", description = "Events of your own"),
         (name = "operations", description = "For those who run the server"),

@@ -6,6 +6,8 @@ mod store;
 mod values;
 mod views;
 
+use uuid::Uuid;
+
 pub use self::{
     list::{Filter, Position, SnippetSummary, Sort},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
@@ -14,6 +16,7 @@ pub use self::{
 use crate::{
     accounts::{Profile, UserId},
     app::App,
+    clock::Timestamp,
     credentials::{Caller, Scope},
     db::WriteTx,
     error::{Error, Result},
@@ -32,24 +35,47 @@ id_type! {
 /// Makes a snippet of the caller's.
 pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) -> Result<Snippet> {
     let who = caller.require(Scope::Write)?;
+    let owner = Profile { id: who.id, name: who.name.clone() };
     let now = app.clock.now();
-    let snippet = Snippet {
+    insert(app, tx, caller.connection, new(app, owner, draft, now, now)).await
+}
+
+/// Makes a snippet of somebody's who has it from elsewhere, with the times that it had there; none lies in the future.
+pub async fn restore(
+    app: &App,
+    tx: &mut WriteTx,
+    owner: Profile,
+    draft: Draft,
+    times: (Option<Timestamp>, Option<Timestamp>),
+) -> Result<Snippet> {
+    let now = app.clock.now();
+    let updated_at = times.1.or(times.0).unwrap_or(now).min(now);
+    let created_at = times.0.unwrap_or(updated_at).min(updated_at);
+    insert(app, tx, None, new(app, owner, draft, created_at, updated_at)).await
+}
+
+fn new(app: &App, owner: Profile, draft: Draft, created_at: Timestamp, updated_at: Timestamp) -> Snippet {
+    Snippet {
         id: SnippetId(app.ids.next()),
         title: draft.title,
         content: draft.content,
         language: draft.language,
         tags: draft.tags,
         visibility: draft.visibility,
-        owner: Profile { id: who.id, name: who.name.clone() },
+        owner,
         version: 1,
         views: 0,
-        created_at: now,
-        updated_at: now,
-    };
+        created_at,
+        updated_at,
+    }
+}
+
+/// Writes a new snippet, and tells of it as its owner's doing.
+async fn insert(app: &App, tx: &mut WriteTx, origin: Option<Uuid>, snippet: Snippet) -> Result<Snippet> {
     store::insert(tx.conn(), &snippet).await?;
-    let data = Json::of(&snippet)?;
-    let event =
-        event(app, caller, "snippet_created", (snippet.id, snippet.owner.id, snippet.visibility), data)?;
+    let about = (snippet.id, snippet.owner.id, snippet.visibility);
+    let by = (Some(Json::of(&snippet.owner)?), origin);
+    let event = event_by(app, by, "snippet_created", about, Json::of(&snippet)?);
     realtime::append(tx.conn(), event).await?;
     Ok(snippet)
 }
@@ -91,6 +117,27 @@ pub async fn list(
 ) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
     caller.require_read(app.settings.public_read)?;
     let all = filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin());
+    page(app, filter, all, after, limit).await
+}
+
+/// One page of all snippets that a filter lets through, whoever may see them, and the position behind it if there
+/// are more: for work that is done in the owner's name.
+pub async fn list_all_of(
+    app: &App,
+    filter: &Filter,
+    after: Option<Position>,
+    limit: u32,
+) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
+    page(app, filter, true, after, limit).await
+}
+
+async fn page(
+    app: &App,
+    filter: &Filter,
+    all: bool,
+    after: Option<Position>,
+    limit: u32,
+) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
     let mut conn = app.db.read().await?;
     let mut found = store::page(conn.conn(), filter, all, after, i64::from(limit) + 1).await?;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -101,6 +148,12 @@ pub async fn list(
     }
     let next = found.last().filter(|_| more).map(|last| filter.sort.position(last));
     Ok((found, next))
+}
+
+/// How many snippets a filter lets through, whoever may see them.
+pub async fn count_all_of(app: &App, filter: &Filter) -> Result<i64> {
+    let mut conn = app.db.read().await?;
+    store::count(conn.conn(), filter).await
 }
 
 /// Changes a snippet, if `allows` accepts its present version.
@@ -205,18 +258,29 @@ type About = (SnippetId, UserId, Visibility);
 
 /// An event of a snippet, for those who may read it.
 fn event<'a>(app: &App, caller: &Caller, kind: &'a str, about: About, data: Json) -> Result<NewEvent<'a>> {
+    Ok(event_by(app, (caller.actor()?, caller.connection), kind, about, data))
+}
+
+/// An event that this actor causes, over this connection.
+fn event_by<'a>(
+    app: &App,
+    (actor, origin): (Option<Json>, Option<Uuid>),
+    kind: &'a str,
+    about: About,
+    data: Json,
+) -> NewEvent<'a> {
     let (id, owner, visibility) = about;
-    Ok(NewEvent {
+    NewEvent {
         kind,
         topic: topic(id),
         feed: (visibility == Visibility::Public).then_some(FEED),
         audience: (visibility == Visibility::Private).then_some(owner.0),
         effect: None,
-        actor: caller.actor()?,
-        origin: caller.connection,
+        actor,
+        origin,
         data,
         at: app.clock.now(),
-    })
+    }
 }
 
 fn gone(id: SnippetId) -> Result<Json> {

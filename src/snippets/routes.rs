@@ -123,6 +123,7 @@ async fn list_snippets(
         owner: owner(&caller, query.owner)?,
         language: query.language,
         tag: query.tag,
+        updated_since: None,
         sort: query.sort,
         with_content,
     };

@@ -224,6 +224,15 @@ pub(super) async fn page(
     Ok(rows.into_iter().map(Row::into_summary).collect())
 }
 
+/// How many snippets a filter lets through, whatever their visibility.
+pub(super) async fn count(conn: Conn<'_>, filter: &Filter) -> Result<i64> {
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("SELECT count(*) FROM snippets s WHERE true");
+        narrow(&mut query, filter, true, None);
+        query.build_query_scalar().fetch_one(c).await?
+    }))
+}
+
 /// Says which snippets are wanted, and behind which position.
 fn narrow<DB: Database>(query: &mut QueryBuilder<DB>, filter: &Filter, all: bool, after: Option<Position>)
 where
@@ -247,6 +256,9 @@ where
     if let Some(tag) = &filter.tag {
         query.push(" AND s.id IN (SELECT snippet_id FROM snippet_tags WHERE tag = ").push_bind(tag.0.clone());
         query.push(")");
+    }
+    if let Some(time) = filter.updated_since {
+        query.push(" AND s.updated_at >= ").push_bind(time);
     }
     let Some(Position { key, id }) = after else { return };
     let (column, behind, _) = filter.sort.sql();

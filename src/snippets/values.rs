@@ -26,6 +26,14 @@ impl TryFrom<String> for Title {
     }
 }
 
+impl Title {
+    /// The title as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The text of a snippet: 1 byte to 512 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
@@ -42,6 +50,12 @@ impl TryFrom<String> for Content {
 }
 
 impl Content {
+    /// The content as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn excerpt(&self) -> String {
         self.0.chars().take(EXCERPT).collect()
     }
@@ -53,6 +67,14 @@ impl Content {
 #[sqlx(transparent)]
 #[schema(value_type = String, pattern = "^[a-z][a-z0-9+#._-]{0,31}$", example = "rust")]
 pub struct Language(pub(super) String);
+
+impl Language {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Default for Language {
     fn default() -> Self {
@@ -141,14 +163,14 @@ pub struct Snippet {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
-    pub(super) title: Title,
-    pub(super) content: Content,
+    pub title: Title,
+    pub content: Content,
     #[serde(default)]
-    pub(super) language: Language,
+    pub language: Language,
     #[serde(default)]
-    pub(super) tags: Tags,
+    pub tags: Tags,
     #[serde(default)]
-    pub(super) visibility: Visibility,
+    pub visibility: Visibility,
 }
 
 /// Changes to a snippet; what is not given stays, and null brings back the default where there is one.

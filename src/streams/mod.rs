@@ -18,6 +18,7 @@ use crate::{
     credentials::{self, Caller, Kind, Scope},
     custom_topics,
     error::{Error, Result},
+    exports, imports, jobs,
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
         visible,
@@ -37,6 +38,10 @@ pub enum Topic {
     Snippets,
     /// One snippet.
     Snippet(SnippetId),
+    /// One's own exports.
+    Exports,
+    /// One's own imports.
+    Imports,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -48,6 +53,11 @@ impl Topic {
         if name == snippets::FEED {
             return Some(Self::Snippets);
         }
+        match name {
+            exports::TOPIC => return Some(Self::Exports),
+            imports::TOPIC => return Some(Self::Imports),
+            _ => {}
+        }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
             ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
@@ -56,8 +66,11 @@ impl Topic {
     }
 
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
-    fn key(&self, _caller: &Caller) -> Key {
+    fn key(&self, caller: &Caller) -> Key {
+        let own = |kind: jobs::Kind| caller.user().map_or_else(|| kind.topic().into(), |user| kind.key(user));
         match self {
+            Self::Exports => own(jobs::Kind::Export),
+            Self::Imports => own(jobs::Kind::Import),
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
             Self::Custom(name) => custom_topics::topic(name).into(),
@@ -127,7 +140,7 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
     match topic {
         Topic::Snippets => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
-        Topic::Custom(_) => caller.require(Scope::Read).map(drop),
+        Topic::Exports | Topic::Imports | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
     }
 }
 

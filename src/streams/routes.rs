@@ -13,6 +13,7 @@ use super::{Topic, Topics, Wanted, Wish};
 use crate::{
     app::App,
     error::{Error, Result, Violation},
+    exports,
     http::{
         IsHead,
         caller::StreamCaller,
@@ -20,6 +21,7 @@ use crate::{
         problem::Problem,
         sse::{self, Form},
     },
+    imports,
     realtime::{Hub, MAX_TOPICS, Since, Wishes},
     snippets,
     streams::{self, schema::StreamFrame},
@@ -27,7 +29,12 @@ use crate::{
 
 /// The routes of this feature. They stand before `/v1/snippets/{id}`'s like, which would take `events` for an id.
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
-    cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
+    cfg.service(follow)
+        .service(follow_snippets)
+        .service(follow_snippet)
+        .service(follow_exports)
+        .service(follow_imports)
+        .service(change_topics);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -160,6 +167,44 @@ async fn follow_snippet(
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
     respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
+}
+
+/// Follow one's own exports; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", params(
+    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
+), responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/exports/events")]
+async fn follow_exports(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, exports::TOPIC).await
+}
+
+/// Follow one's own imports; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", params(
+    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
+), responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+#[get("/v1/imports/events")]
+async fn follow_imports(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, imports::TOPIC).await
 }
 
 fn without_topics(query: &Follow) -> Result<()> {

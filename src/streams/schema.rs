@@ -7,6 +7,8 @@ use super::Denied;
 use crate::{
     accounts::Profile,
     clock::Timestamp,
+    exports::Export,
+    imports::Import,
     snippets::{Snippet, SnippetId},
 };
 
@@ -43,6 +45,14 @@ pub enum ServerEvent {
     SnippetCreated(EnvelopeOf<Snippet>),
     SnippetUpdated(EnvelopeOf<Snippet>),
     SnippetDeleted(EnvelopeOf<Deleted>),
+    ExportProgress(EnvelopeOf<Export>),
+    ExportCompleted(EnvelopeOf<Export>),
+    ExportFailed(EnvelopeOf<Export>),
+    ExportCancelled(EnvelopeOf<Export>),
+    ImportProgress(EnvelopeOf<Import>),
+    ImportCompleted(EnvelopeOf<Import>),
+    ImportFailed(EnvelopeOf<Import>),
+    ImportCancelled(EnvelopeOf<Import>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),

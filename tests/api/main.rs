@@ -2,6 +2,7 @@
 
 mod conventions;
 mod custom_topics;
+mod exports;
 mod idempotency;
 mod me;
 mod openapi;

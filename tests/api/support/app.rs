@@ -81,6 +81,11 @@ impl TestApp {
         self.storage.url()
     }
 
+    /// The folder of the server's files.
+    pub fn data_dir(&self) -> String {
+        self.storage.data_dir()
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

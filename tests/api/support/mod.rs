@@ -6,6 +6,7 @@ mod call;
 mod decoder;
 mod events;
 mod persona;
+mod process;
 mod storage;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ pub use app::TestApp;
 pub use call::Call;
 pub use events::EventStream;
 pub use persona::{PASSWORD, Persona, path_of};
+pub use process::Process;
 pub use storage::Database;
 
 /// Runs each of the named functions twice, as `sqlite::name` and as `postgres::name`, with a server of its own.
