@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -52,6 +53,8 @@ pub enum StartError {
     Database(#[from] db::StartError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    #[error("files cannot be kept in {0}: {1}")]
+    Files(PathBuf, Error),
     #[error("cannot start: {0}")]
     Other(#[from] Error),
     #[error("cannot start: {0}")]
@@ -72,15 +75,19 @@ impl App {
             drain: settings.drain,
             ring_bytes: settings.history_memory,
         };
+        let sealer = Sealer::new(installation.secret);
+        let own = seal::text(&sealer.derive(&[b"folder of the files"])[..9]);
+        let files = Files::open(settings.files_url.as_deref(), &settings.data_dir, &own)
+            .map_err(|error| StartError::Files(settings.data_dir.clone(), error))?;
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning).await?,
-            sealer: Sealer::new(installation.secret),
+            sealer,
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
             running: idempotency::Running::default(),
-            files: Files::open(settings.files_url.as_deref(), &settings.data_dir)?,
+            files,
             jobs: Jobs::new(ids.next()),
             uploads: Semaphore::new(imports::UPLOADS_AT_ONCE),
             views: Views::default(),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, TryStreamExt as _};
 use object_store::{
     GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _, WriteMultipart,
     aws::AmazonS3Builder, local::LocalFileSystem, path::Path,
@@ -31,12 +31,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files at `url` (`s3://BUCKET/PREFIX`, with the usual `AWS_…` variables), else in `DATA_DIR/files`.
+    /// The files at `url` (`s3://BUCKET/PREFIX`, with the usual `AWS_…` variables), else in `DATA_DIR/files`; each
+    /// installation has a folder of its own there.
     ///
     /// # Errors
     /// When the folder cannot be made, or the URL or the variables are wrong.
-    pub fn open(url: Option<&str>, data_dir: &FsPath) -> Result<Self> {
-        let folder = data_dir.join("files");
+    pub fn open(url: Option<&str>, data_dir: &FsPath, installation: &str) -> Result<Self> {
+        let folder = data_dir.join("files").join(installation);
         std::fs::create_dir_all(&folder)?;
         let Some(url) = url else {
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
@@ -45,7 +46,8 @@ impl Files {
         };
         let store = AmazonS3Builder::from_env().with_url(url).build()?;
         let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
-        let prefix = path.map(|(_, prefix)| prefix.trim_matches('/').to_owned()).unwrap_or_default();
+        let prefix = path.map_or("", |(_, prefix)| prefix.trim_matches('/'));
+        let prefix = format!("{prefix}/{installation}");
         Ok(Self { store: Arc::new(store), folder: None, scratch: folder, prefix })
     }
 
@@ -68,21 +70,16 @@ impl Files {
     ) -> Result<u64> {
         let upload = self.store.put_multipart(&self.path(name)).await?;
         let mut out = WriteMultipart::new_with_chunk_size(upload, PART);
-        let mut written = 0;
-        while let Some(piece) = pieces.next().await {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => {
-                    out.abort().await?;
-                    return Err(error);
-                }
-            };
-            written += piece.len() as u64;
-            out.put(piece);
-            out.wait_for_capacity(1).await?;
+        match copy(&mut pieces, &mut out).await {
+            Ok(written) => {
+                out.finish().await?;
+                Ok(written)
+            }
+            Err(error) => {
+                out.abort().await?;
+                Err(error)
+            }
         }
-        out.finish().await?;
-        Ok(written)
     }
 
     /// A part of a file, piece by piece.
@@ -157,6 +154,20 @@ impl Files {
     fn path(&self, name: &str) -> Path {
         Path::from(self.prefix.as_str()).join(name)
     }
+}
+
+/// Passes pieces on, one part at a time, and counts their bytes.
+async fn copy(
+    pieces: &mut (impl Stream<Item = Result<Bytes>> + Unpin),
+    out: &mut WriteMultipart,
+) -> Result<u64> {
+    let mut written = 0;
+    while let Some(piece) = pieces.try_next().await? {
+        written += piece.len() as u64;
+        out.put(piece);
+        out.wait_for_capacity(1).await?;
+    }
+    Ok(written)
 }
 
 impl From<object_store::Error> for Error {

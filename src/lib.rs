@@ -9,14 +9,14 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`streams`], [`custom_topics`], [`exports`], [`imports`] are the
-//!   features. Each has
-//!   `mod` (types, rules, operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
+//! - [`accounts`], [`credentials`], [`snippets`], [`chat`], [`notifications`], [`presence`], [`exports`], [`imports`],
+//!   [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and,
+//!   where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
-//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] is work
-//!   that outlives its request, and the periodic work.
+//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] is work that outlives its
+//!   request, and the periodic work.
 //! - [`files`] keeps files in a folder or in S3; [`archive`] writes and reads ZIP archives.
-//! - [`clock`], [`id`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
+//! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
 //!
@@ -27,6 +27,7 @@
 pub mod accounts;
 pub mod app;
 pub mod archive;
+pub mod chat;
 pub mod clock;
 pub mod config;
 pub mod credentials;
@@ -40,6 +41,9 @@ pub mod id;
 pub mod imports;
 pub mod jobs;
 pub mod limits;
+pub mod notifications;
+pub mod patch;
+pub mod presence;
 pub mod realtime;
 pub mod seal;
 pub mod snippets;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 pub use self::passwords::{Password, Passwords};
 use crate::{
     app::App,
+    chat,
     clock::Timestamp,
     credentials::{self, Caller},
     db::{Text, WriteTx},
@@ -74,6 +75,12 @@ impl TryFrom<String> for Name {
 impl From<Text> for Name {
     fn from(stored: Text) -> Self {
         Self(stored)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.0)
     }
 }
 
@@ -156,6 +163,13 @@ pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
     store::find_profile(conn.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
 
+/// Those of the users who exist, by their ids. None of them can be deleted until the transaction ends.
+///
+/// Whoever needs rooms and users holds the users first.
+pub async fn hold(tx: &mut WriteTx, ids: &[UserId]) -> Result<Vec<User>> {
+    if ids.is_empty() { Ok(Vec::new()) } else { store::hold(tx.conn(), ids).await }
+}
+
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
 pub async fn authenticate(app: &App, email: String, password: &str) -> Result<UserId> {
     let mut conn = app.db.read().await?;
@@ -195,7 +209,9 @@ pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: Accoun
 /// Deletes the caller's account with everything that is theirs, and ends their streams.
 pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let id = caller.require_user()?.id;
+    store::lock(tx.conn(), id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
+    chat::forget(app, tx, caller).await?;
     store::delete(tx.conn(), id).await?;
     let event = NewEvent {
         kind: "account_deleted",

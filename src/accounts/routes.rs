@@ -5,7 +5,7 @@ use actix_web::{
     http::{StatusCode, header},
     patch, post, web,
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -20,6 +20,7 @@ use crate::{
         idempotency::{self, Answer},
         problem::Problem,
     },
+    patch,
 };
 
 /// Adds the routes.
@@ -47,26 +48,20 @@ struct Register {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeMe {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = String, required = false, format = Email, max_length = 254, example = "ann@example.com")]
     email: Option<Email>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 80, example = "Ann")]
     name: Option<Name>,
     /// A new password, which ends all other sessions and tokens
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = String, required = false, format = Password, min_length = 8, max_length = 200)]
     password: Option<Password>,
     /// The present password, required with a new one
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = String, required = false, format = Password, min_length = 8, max_length = 200)]
     current_password: Option<Password>,
-}
-
-/// Reads a field that may be left out but not be null: in a merge patch null removes, and nothing here can be
-/// removed.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Create an account

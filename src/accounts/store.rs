@@ -1,5 +1,7 @@
 //! The table `users`.
 
+use sqlx::QueryBuilder;
+
 use super::{AccountChange, Email, Name, Profile, Role, User, UserId};
 use crate::{
     clock::Timestamp,
@@ -32,6 +34,18 @@ pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> 
     Ok(())
 }
 
+impl UserRow {
+    fn into_user(self) -> User {
+        User {
+            id: self.id,
+            name: Name(self.name),
+            email: self.email,
+            role: self.role,
+            created_at: self.created_at,
+        }
+    }
+}
+
 pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
     let row: Option<UserRow> = on_conn!(conn, |c| sqlx::query_as(
         "SELECT id, email, name, role, created_at FROM users WHERE id = $1"
@@ -39,13 +53,31 @@ pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
     .bind(id)
     .fetch_optional(c)
     .await?);
-    Ok(row.map(|row| User {
-        id: row.id,
-        name: Name(row.name),
-        email: row.email,
-        role: row.role,
-        created_at: row.created_at,
-    }))
+    Ok(row.map(UserRow::into_user))
+}
+
+/// Reads users whom nobody can delete until the transaction ends. They are held in the order of their ids, so that
+/// two transactions do not wait for each other.
+pub(super) async fn hold(conn: Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
+    let rest = conn.sql(") ORDER BY id", ") ORDER BY id FOR KEY SHARE");
+    let rows: Vec<UserRow> = on_conn!(conn, |c| {
+        let mut query =
+            QueryBuilder::new("SELECT id, email, name, role, created_at FROM users WHERE id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(rest);
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(UserRow::into_user).collect())
+}
+
+/// Waits for everybody who holds a user, and lets nobody hold the user again until the transaction ends.
+pub(super) async fn lock(conn: Conn<'_>, id: UserId) -> Result<()> {
+    let sql = conn.sql("SELECT id FROM users WHERE id = $1", "SELECT id FROM users WHERE id = $1 FOR UPDATE");
+    on_conn!(conn, |c| sqlx::query(sql).bind(id).execute(c).await.map(drop)?);
+    Ok(())
 }
 
 pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<Profile>> {

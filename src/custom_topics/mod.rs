@@ -17,18 +17,26 @@ use crate::{
 const DATA_LIMIT: usize = 64 << 10;
 
 /// The names of the server's own events. A client that listens to one of them must be able to rely on who sent it.
-const RESERVED: [&str; 31] = [
+const RESERVED: [&str; 39] = [
     "snippet_created",
     "snippet_updated",
     "snippet_deleted",
     "message_created",
     "message_updated",
     "message_deleted",
+    "messages_deleted",
+    "room_created",
+    "room_updated",
+    "room_deleted",
+    "room_read",
+    "member_added",
+    "member_removed",
     "typing",
     "presence_state",
     "presence_diff",
     "notification_created",
     "notification_read",
+    "notification_deleted",
     "metrics",
     "activity",
     "export_progress",

@@ -16,6 +16,8 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<PgPool, StartErr
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StartError::Url(error.to_string()))?
         .application_name("snippetbox")
+        // Its notices are for those who type SQL: that a table exists already, for instance.
+        .options([("client_min_messages", "warning")])
         .disable_statement_logging();
     let place =
         format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));

@@ -18,6 +18,7 @@ use crate::{
     db::WriteTx,
     error::{Error, Result},
     jobs::{self, Job, JobError, JobId, Kind, Meter, Status, Stop},
+    notifications::{self, Notice},
     seal,
     snippets::{Language, Tag},
 };
@@ -37,6 +38,7 @@ pub struct NewExport {
 /// The form of an export.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ExportFormat)]
 pub enum Format {
     Zip,
 }
@@ -144,6 +146,14 @@ pub async fn archive(app: &App, caller: &Caller, id: JobId, link: Option<&str>) 
     } else {
         Err(Error::Conflict("the export has not completed, so there is no archive"))
     }
+}
+
+/// What the owner is notified of when an export has completed.
+pub fn completed(job: &Job) -> Notice {
+    let count = job.progress.processed;
+    let noun = if count == 1 { "snippet" } else { "snippets" };
+    let message = format!("The export of {count} {noun} is ready");
+    Notice::new(notifications::Kind::EXPORT_COMPLETED, &message, Some(format!("/v1/exports/{}", job.id)))
 }
 
 /// Does the work of an export.

@@ -11,10 +11,10 @@ use actix_web::{
     http::{Method, header},
     web,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::{
-    PartialSchema,
+    PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
 };
 
@@ -34,6 +34,24 @@ pub struct Body<T> {
 
 /// The query of a request.
 pub struct Query<T>(pub T);
+
+/// A query parameter that is `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// Yes.
+    True,
+    /// No.
+    False,
+}
+
+impl Flag {
+    /// Whether it says yes.
+    #[must_use]
+    pub fn is_true(self) -> bool {
+        self == Self::True
+    }
+}
 
 impl<T: DeserializeOwned + PartialSchema> FromRequest for Body<T> {
     type Error = Error;

@@ -31,9 +31,9 @@ pub use self::front::{IsHead, front};
 use crate::{
     accounts,
     app::App,
-    credentials, custom_topics,
+    chat, credentials, custom_topics,
     error::{Error, Result},
-    exports, imports,
+    exports, imports, notifications,
     realtime::Hub,
     snippets, streams,
 };
@@ -41,9 +41,12 @@ use crate::{
 /// Every route of the server.
 pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
+        .configure(streams::sugar::configure)
         .configure(snippets::routes::configure)
         .configure(exports::routes::configure)
         .configure(imports::routes::configure)
+        .configure(chat::routes::configure)
+        .configure(notifications::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)

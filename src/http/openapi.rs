@@ -31,6 +31,8 @@ use crate::streams::schema::{ServerEvent, StreamFrame};
         (name = "snippets", description = "The snippets"),
         (name = "exports", description = "Snippets as ZIP archives"),
         (name = "imports", description = "And back again"),
+        (name = "chat", description = "Rooms and messages"),
+        (name = "notifications", description = "What concerns one user"),
         (name = "streams", description = "One connection, many topics"),
         (name = "custom topics", description = "Events of your own"),
         (name = "operations", description = "For those who run the server"),

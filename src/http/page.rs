@@ -77,6 +77,20 @@ pub fn respond<T: Serialize, K: Serialize>(
     data: Vec<T>,
     next: Option<K>,
 ) -> Result<HttpResponse> {
+    respond_with(app, req, purpose, next, |next_cursor| Page { data, next_cursor })
+}
+
+/// Answers with a page that says more than its items; `page` makes it of the cursor of the next one.
+///
+/// # Errors
+/// When the key of the next page has no JSON form.
+pub fn respond_with<K: Serialize, P: Serialize>(
+    app: &App,
+    req: &HttpRequest,
+    purpose: &str,
+    next: Option<K>,
+    page: impl FnOnce(Option<String>) -> P,
+) -> Result<HttpResponse> {
     let mut response = HttpResponse::Ok();
     let mut next_cursor = None;
     if let Some(key) = next {
@@ -85,7 +99,7 @@ pub fn respond<T: Serialize, K: Serialize>(
         response.insert_header((header::LINK, format!("<{}>; rel=\"next\"", next_url(req, &cursor))));
         next_cursor = Some(cursor);
     }
-    Ok(response.json(Page { data, next_cursor }))
+    Ok(response.json(page(next_cursor)))
 }
 
 /// The same request with another cursor, which needs no escaping.

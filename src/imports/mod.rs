@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use self::unpack::Item;
 use crate::{
+    accounts,
     app::App,
     archive::{Flaw, Limits},
     clock::Timestamp,
@@ -143,6 +144,10 @@ async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> R
         pace.spend(piece[written..].iter().map(|item| item.draft.content.as_str().len()).sum()).await;
         if written < piece.len() {
             let mut tx = app.db.write().await?;
+            // Held first, as by whoever deletes the account with its jobs and snippets.
+            if accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty() {
+                return Err(Stop::Lost);
+            }
             if !jobs::reach(&mut tx, job, done).await? {
                 return Err(Stop::Lost);
             }

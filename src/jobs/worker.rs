@@ -6,9 +6,10 @@ use tokio::{sync::Semaphore, task::JoinSet, time};
 
 use super::{Job, JobError, Kind, Meter, Status, shown, store, tell_end};
 use crate::{
+    accounts,
     app::App,
     error::{Error, Result},
-    exports, imports,
+    exports, imports, notifications,
     realtime::{Envelope, Ephemeral, Frame},
 };
 
@@ -112,7 +113,7 @@ async fn work(app: &App, job: Job) {
 async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
     // What has been begun for good is carried through, whatever it takes.
     if job.attempt > MAX_ATTEMPTS && job.checkpoint == 0 {
-        let detail = format!("the work was begun {MAX_ATTEMPTS} times, and the server ended each time");
+        let detail = format!("the work was begun {MAX_ATTEMPTS} times and broke off; the server's log knows more");
         return Err(Stop::Refused(JobError { code: "gave_up".to_owned(), detail }));
     }
     match job.kind {
@@ -172,9 +173,15 @@ async fn end(app: &App, job: &Job, meter: &Meter, status: Status, error: Option<
     let progress = meter.read();
     let ended = Job { status, progress, error, finished_at: Some(now), expires_at, ..job.clone() };
     let mut tx = app.db.write().await?;
-    let is_ours = store::end(tx.conn(), &ended).await?;
+    // Held first, as by whoever deletes the account with its jobs.
+    let is_there = !accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty();
+    let is_ours = is_there && store::end(tx.conn(), &ended).await?;
     if is_ours {
         tell_end(app, &mut tx, None, &ended).await?;
+        if job.kind == Kind::Export && status == Status::Completed {
+            let notice = exports::completed(&ended);
+            notifications::notify(app, &mut tx, None, job.owner.id, notice).await?;
+        }
     }
     tx.commit().await?;
     let is_needless = match job.kind {

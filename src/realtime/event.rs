@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::effect::{Effect, EffectName, Ending};
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -22,54 +23,6 @@ pub type Key = Arc<str>;
 #[must_use]
 pub fn visible(key: &str) -> &str {
     key.split('@').next().unwrap_or(key)
-}
-
-/// What an event does to the topic it is published on, besides being told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Earlier events of the topic leave their feed and take over this event's audience; whoever is outside that
-    /// audience loses the topic.
-    Withdraw,
-    /// The topic ends for everyone after this event.
-    End,
-    /// This user loses the topic.
-    Expel(Uuid),
-    /// Only these users (and those who see all) keep the topic.
-    Restrict(Vec<Uuid>),
-}
-
-/// The name of an effect, as the log keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub(super) enum EffectName {
-    Withdraw,
-    End,
-    Expel,
-    Restrict,
-}
-
-impl Effect {
-    /// The effect as it is stored: its name, and the users whom it concerns.
-    pub(super) fn stored(&self) -> (EffectName, Option<sqlx::types::Json<Vec<Uuid>>>) {
-        match self {
-            Self::Withdraw => (EffectName::Withdraw, None),
-            Self::End => (EffectName::End, None),
-            Self::Expel(user) => (EffectName::Expel, Some(sqlx::types::Json(vec![*user]))),
-            Self::Restrict(users) => (EffectName::Restrict, Some(sqlx::types::Json(users.clone()))),
-        }
-    }
-
-    fn of(name: EffectName, subjects: Vec<Uuid>) -> Result<Self> {
-        Ok(match name {
-            EffectName::Withdraw => Self::Withdraw,
-            EffectName::End => Self::End,
-            EffectName::Expel => match subjects.first() {
-                Some(user) => Self::Expel(*user),
-                None => return Err(Error::Internal("an expulsion names nobody".into())),
-            },
-            EffectName::Restrict => Self::Restrict(subjects),
-        })
-    }
 }
 
 /// JSON on one line, in which nothing can break a frame or a line-based reader.
@@ -231,8 +184,8 @@ pub struct Event {
     pub feed: Option<Key>,
     /// The one user who may see it (besides those who see all), or everyone who may read the topic.
     pub audience: Option<Uuid>,
-    /// What it does to its topic.
-    pub effect: Option<Effect>,
+    /// What it does to the rights on its topic, if anything.
+    pub ending: Option<Arc<Ending>>,
     /// The stream connection whose owner caused it.
     pub origin: Option<Uuid>,
     frame: Frame,
@@ -265,16 +218,22 @@ impl Event {
             let (id, kind, actor) = (Some(id.as_str()), row.r#type.as_str(), actor.as_ref());
             Frame::encode(&Envelope { id, kind, topic, at: row.at, actor, data: &data }, None)
         };
+        let topic: Key = row.topic.as_str().into();
         let subjects = row.subjects.map_or_else(Vec::new, |subjects| subjects.0);
+        let ending = |effect| {
+            let (kind, topic) = (row.r#type.as_str().into(), Key::clone(&topic));
+            Arc::new(Ending { seq, kind, topic, audience: row.audience, effect })
+        };
+        let ending = row.effect.map(|name| Effect::of(name, subjects).map(ending)).transpose()?;
         Ok(Self {
             seq,
             frame: frame(&row.topic)?,
             feed_frame: row.feed.as_deref().map(frame).transpose()?,
             kind: row.r#type.into(),
-            topic: row.topic.into(),
+            topic,
             feed: row.feed.map(Into::into),
             audience: row.audience,
-            effect: row.effect.map(|name| Effect::of(name, subjects)).transpose()?,
+            ending,
             origin: row.origin,
         })
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Command, Ephemeral, Lines, Realtime,
     connection::{Connection, Offer},
-    event::{Effect, Event, Frame, Key, visible},
+    event::{Event, Frame, Key},
     history::{Page, Start},
     log::Log,
     stream::ConnectionStream,
@@ -132,21 +132,6 @@ impl Hub {
         Ok(stream)
     }
 
-    /// Applies what has ended rights since they were looked at, while the connection was not yet listening.
-    ///
-    /// # Errors
-    /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
-    pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
-        let head = self.head();
-        let missed = self.log().recent(as_of, usize::MAX).ok_or(Error::Overloaded)?;
-        for event in missed.iter().take_while(|event| event.seq <= head) {
-            if let Some(effect) = event.effect.as_ref().filter(|_| connection.listens_to(&event.topic)) {
-                self.take_effect(effect, event, connection);
-            }
-        }
-        Ok(())
-    }
-
     /// Hands over what holds now on a topic.
     pub(super) fn show_board(&self, key: &Key, connection: &Connection) {
         for (kind, frame) in self.node.board.of(key) {
@@ -185,6 +170,7 @@ impl Hub {
         for key in keys {
             self.unlisten(&key, connection);
         }
+        self.node.typing.close(connection.id);
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
             metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
         }
@@ -252,10 +238,16 @@ impl Hub {
 
     /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
     fn skip_to_present(&self) {
-        let mut state = self.state.borrow_mut();
-        state.head = self.node.log.head();
-        for connection in state.connections.values() {
+        let delivered = self.head();
+        self.state.borrow_mut().head = self.node.log.head();
+        self.node.end_rights();
+        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
+        for connection in &connections {
             connection.catch_up();
+            // The events can be read later, but rights that ended must end now.
+            if self.make_up_for(delivered, connection).is_err() {
+                connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
+            }
         }
     }
 
@@ -275,36 +267,12 @@ impl Hub {
             }
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let (Some(effect), Some(own)) = (&event.effect, own) {
-            for connection in own.iter() {
-                self.take_effect(effect, event, connection);
+        if let Some(ending) = &event.ending {
+            self.node.end_rights();
+            for connection in own.iter().flat_map(|own| own.iter()) {
+                self.take_effect(ending, connection);
             }
         }
-    }
-
-    fn take_effect(&self, effect: &Effect, event: &Event, connection: &Rc<Connection>) {
-        let viewer = connection.viewer;
-        let keeps = match effect {
-            Effect::Withdraw => viewer.may_see(event.audience),
-            Effect::Expel(user) => viewer.user != Some(*user),
-            Effect::Restrict(users) => {
-                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
-            }
-            Effect::End if connection.is_guarded_by(&event.topic) => {
-                return connection.end(self.notice("closing", &json!({ "reason": &*event.kind })));
-            }
-            Effect::End => return self.close_topic(connection, &event.topic, "deleted"),
-        };
-        if !keeps {
-            self.close_topic(connection, &event.topic, "not_permitted");
-        }
-    }
-
-    fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
-        connection.remove(key);
-        self.unlisten(key, connection);
-        let data = json!({ "topic": visible(key), "reason": reason });
-        connection.control(self.notice("topic_closed", &data));
     }
 
     fn tell_lagged(&self, connection: &Connection) {

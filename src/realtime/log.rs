@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    event::{Effect, Event, EventRow, Json},
+    effect::{Effect, Ending},
+    event::{Event, EventRow, Json},
     retention::bounds,
     ring::Ring,
 };
@@ -143,6 +144,11 @@ impl Log {
     /// At most `limit` recent events after a place, or nothing when only the database reaches back to it.
     pub fn recent(&self, after: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
         self.ring().after(after, limit)
+    }
+
+    /// What has ended rights after a place, or nothing when that is not known any more.
+    pub(super) fn endings(&self, after: u64) -> Option<Vec<Arc<Ending>>> {
+        self.ring().endings(after)
     }
 
     /// The place of an event that was appended and committed, from what the append answered.

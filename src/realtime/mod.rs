@@ -3,15 +3,18 @@
 
 mod board;
 mod connection;
+mod effect;
 mod event;
 mod history;
 mod hub;
 mod log;
 mod retention;
+mod rights;
 mod ring;
 mod sequencer;
 mod stream;
 mod subscription;
+mod typing;
 mod upkeep;
 
 use std::{
@@ -27,12 +30,14 @@ use uuid::Uuid;
 
 use self::board::Board;
 pub use self::{
-    event::{Effect, Envelope, Frame, Json, Key, visible},
+    effect::Effect,
+    event::{Envelope, Frame, Json, Key, visible},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, TopicChange},
     log::{Log, NewEvent, append},
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
+    typing::Typing,
 };
 use crate::{
     clock::Clock,
@@ -79,6 +84,10 @@ enum Command {
 pub struct Realtime {
     /// The log.
     pub log: Log,
+    /// Who is typing.
+    pub typing: Typing,
+    /// The place in the log up to which the ends of rights are known here.
+    rights_through: Mutex<u64>,
     db: Db,
     clock: Clock,
     ids: Arc<Ids>,
@@ -106,8 +115,11 @@ impl Realtime {
         ids: Arc<Ids>,
         tuning: Tuning,
     ) -> Result<Arc<Self>> {
+        let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
         Ok(Arc::new(Self {
-            log: Log::open(db.clone(), epoch, tuning.ring_bytes).await?,
+            typing: Typing::new(clock.clone()),
+            rights_through: Mutex::new(log.head()),
+            log,
             db,
             clock,
             ids,
@@ -118,9 +130,9 @@ impl Realtime {
         }))
     }
 
-    /// Follows the log (and, on PostgreSQL, numbers it) for as long as the server runs.
+    /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log)).await;
+        tokio::join!(self.log.follow(), sequencer::run(&self.db, &self.log), self.typing.run(self));
     }
 
     /// The seconds between two heartbeats.

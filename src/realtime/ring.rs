@@ -4,7 +4,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use uuid::Uuid;
 
-use super::event::{Effect, Event, Key};
+use super::{
+    effect::{Effect, Ending},
+    event::{Event, Key},
+};
 
 /// A contiguous end of the log, bounded by the bytes it holds.
 #[derive(Debug)]
@@ -13,14 +16,20 @@ pub(super) struct Ring {
     head: u64,
     bytes: usize,
     limit: usize,
+    /// What ended rights lately, complete for all places behind `endings_after`.
+    endings: VecDeque<Arc<Ending>>,
+    endings_after: u64,
 }
 
 /// The bookkeeping of an event besides its frames, roughly.
 const OVERHEAD: usize = 256;
+/// How many endings of rights are remembered: far more than come while one stream is opened.
+const ENDINGS: usize = 4_096;
 
 impl Ring {
     pub(super) fn new(head: u64, limit: usize) -> Self {
-        Self { events: VecDeque::new(), head, bytes: 0, limit }
+        let (events, endings) = (VecDeque::new(), VecDeque::new());
+        Self { events, head, bytes: 0, limit, endings, endings_after: head }
     }
 
     /// The place of the newest event.
@@ -37,9 +46,11 @@ impl Ring {
         if event.seq > self.head + 1 {
             self.events.clear();
             self.bytes = 0;
+            self.endings.clear();
+            self.endings_after = event.seq - 1;
         }
-        if event.effect == Some(Effect::Withdraw) {
-            self.withdraw(&event.topic, event.audience);
+        if let Some(ending) = &event.ending {
+            self.remember(ending);
         }
         self.head = event.seq;
         self.bytes += event.size() + OVERHEAD;
@@ -68,6 +79,24 @@ impl Ring {
         }
         let skip = usize::try_from((after + 1).checked_sub(self.events.front()?.seq)?).ok()?;
         u64::try_from(self.events.range(skip..).filter(|event| filter(event)).count()).ok()
+    }
+
+    /// What has ended rights after a place, or nothing when that is not known any more.
+    pub(super) fn endings(&self, after: u64) -> Option<Vec<Arc<Ending>>> {
+        let known = after >= self.endings_after;
+        known.then(|| self.endings.iter().filter(|ending| ending.seq > after).cloned().collect())
+    }
+
+    fn remember(&mut self, ending: &Arc<Ending>) {
+        if ending.effect == Effect::Withdraw {
+            self.withdraw(&ending.topic, ending.audience);
+        }
+        self.endings.push_back(Arc::clone(ending));
+        if self.endings.len() > ENDINGS
+            && let Some(oldest) = self.endings.pop_front()
+        {
+            self.endings_after = oldest.seq;
+        }
     }
 
     fn withdraw(&mut self, topic: &Key, audience: Option<Uuid>) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::SnippetId;
-use crate::{accounts::Profile, clock::Timestamp};
+use crate::{accounts::Profile, clock::Timestamp, patch};
 
 /// How many characters of the content stand in lists.
 const EXCERPT: usize = 200;
@@ -177,28 +177,16 @@ pub struct Draft {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    #[serde(default, deserialize_with = "kept")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = Title, required = false)]
     pub(super) title: Option<Title>,
-    #[serde(default, deserialize_with = "kept")]
+    #[serde(default, deserialize_with = "patch::given")]
     #[schema(value_type = Content, required = false)]
     pub(super) content: Option<Content>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) language: Option<Language>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) tags: Option<Tags>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "patch::or_default")]
     pub(super) visibility: Option<Visibility>,
-}
-
-/// A field that has no default to go back to.
-fn kept<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
-    Option::deserialize(field)?.map(Some).ok_or_else(|| D::Error::custom("cannot be removed"))
-}
-
-/// A field that goes back to its default when it is removed.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    field: D,
-) -> Result<Option<T>, D::Error> {
-    Ok(Some(Option::deserialize(field)?.unwrap_or_default()))
 }

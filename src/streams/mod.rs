@@ -4,6 +4,7 @@
 
 pub mod routes;
 pub mod schema;
+pub mod sugar;
 
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
@@ -15,10 +16,11 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
+    chat::{self, RoomId},
     credentials::{self, Caller, Kind, Scope},
     custom_topics,
     error::{Error, Result},
-    exports, imports, jobs,
+    exports, imports, jobs, notifications,
     realtime::{
         ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
         visible,
@@ -42,6 +44,10 @@ pub enum Topic {
     Exports,
     /// One's own imports.
     Imports,
+    /// A room.
+    Room(RoomId),
+    /// The caller's notifications.
+    Notifications,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -50,16 +56,16 @@ impl Topic {
     /// Reads a topic as clients name it.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        if name == snippets::FEED {
-            return Some(Self::Snippets);
-        }
         match name {
+            snippets::FEED => return Some(Self::Snippets),
+            notifications::TOPIC => return Some(Self::Notifications),
             exports::TOPIC => return Some(Self::Exports),
             imports::TOPIC => return Some(Self::Imports),
             _ => {}
         }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
+            ("chat", id) => id.parse().ok().map(|id: Uuid| Self::Room(RoomId(id))),
             ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
             _ => None,
         }
@@ -73,6 +79,11 @@ impl Topic {
             Self::Imports => own(jobs::Kind::Import),
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
+            Self::Room(id) => chat::topic(*id).into(),
+            // Nobody's are refused to those who are not signed in, and only need a name for that.
+            Self::Notifications => {
+                caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
+            }
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }
@@ -140,7 +151,10 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
     match topic {
         Topic::Snippets => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
-        Topic::Exports | Topic::Imports | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
+        Topic::Room(id) => chat::may_read(app, caller, *id).await,
+        Topic::Notifications | Topic::Exports | Topic::Imports | Topic::Custom(_) => {
+            caller.require(Scope::Read).map(drop)
+        }
     }
 }
 

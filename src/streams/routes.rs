@@ -13,15 +13,13 @@ use super::{Topic, Topics, Wanted, Wish};
 use crate::{
     app::App,
     error::{Error, Result, Violation},
-    exports,
     http::{
         IsHead,
         caller::StreamCaller,
-        extract::{Body, Query},
+        extract::{Body, Flag, Query},
         problem::Problem,
         sse::{self, Form},
     },
-    imports,
     realtime::{Hub, MAX_TOPICS, Since, Wishes},
     snippets,
     streams::{self, schema::StreamFrame},
@@ -29,17 +27,12 @@ use crate::{
 
 /// The routes of this feature. They stand before `/v1/snippets/{id}`'s like, which would take `events` for an id.
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
-    cfg.service(follow)
-        .service(follow_snippets)
-        .service(follow_snippet)
-        .service(follow_exports)
-        .service(follow_imports)
-        .service(change_topics);
+    cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Follow {
+pub(super) struct Follow {
     topics: Option<String>,
     #[schema(value_type = Option<String>)]
     types: Option<Types>,
@@ -51,13 +44,6 @@ struct Follow {
     /// Read by the caller; named here because every parameter must be known.
     #[expect(dead_code, reason = "who asks is found out before the query is read")]
     access_token: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Flag {
-    True,
-    False,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -169,49 +155,11 @@ async fn follow_snippet(
     respond(&req, &app, hub, caller, &query.0, &format!("snippets:{id}")).await
 }
 
-/// Follow one's own exports; parameters as for `/v1/events`, without `topics`
-#[utoipa::path(tag = "streams", params(
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
-), responses(
-    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
-#[get("/v1/exports/events")]
-async fn follow_exports(
-    req: HttpRequest,
-    app: web::Data<App>,
-    hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
-    query: Query<Follow>,
-) -> Result<HttpResponse> {
-    without_topics(&query.0)?;
-    respond(&req, &app, hub, caller, &query.0, exports::TOPIC).await
-}
-
-/// Follow one's own imports; parameters as for `/v1/events`, without `topics`
-#[utoipa::path(tag = "streams", params(
-    ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
-), responses(
-    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
-    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
-))]
-#[get("/v1/imports/events")]
-async fn follow_imports(
-    req: HttpRequest,
-    app: web::Data<App>,
-    hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
-    query: Query<Follow>,
-) -> Result<HttpResponse> {
-    without_topics(&query.0)?;
-    respond(&req, &app, hub, caller, &query.0, imports::TOPIC).await
-}
-
-fn without_topics(query: &Follow) -> Result<()> {
+pub(super) fn without_topics(query: &Follow) -> Result<()> {
     if query.topics.is_some() { Err(Error::invalid_query("topics", "is fixed by this path")) } else { Ok(()) }
 }
 
-async fn respond(
+pub(super) async fn respond(
     req: &HttpRequest,
     app: &App,
     hub: LocalData<Rc<Hub>>,

@@ -6,9 +6,16 @@ use utoipa::ToSchema;
 use super::Denied;
 use crate::{
     accounts::Profile,
+    chat::{
+        members::{Member, MemberRemoved},
+        messages::{Message, MessageDeleted, MessagesDeleted},
+        reads::RoomRead,
+        rooms::{Room, RoomDeleted},
+    },
     clock::Timestamp,
     exports::Export,
     imports::Import,
+    notifications::{CountedNotification, NotificationRemoved, NotificationsRead},
     snippets::{Snippet, SnippetId},
 };
 
@@ -53,6 +60,19 @@ pub enum ServerEvent {
     ImportCompleted(EnvelopeOf<Import>),
     ImportFailed(EnvelopeOf<Import>),
     ImportCancelled(EnvelopeOf<Import>),
+    RoomCreated(EnvelopeOf<Room>),
+    RoomUpdated(EnvelopeOf<Room>),
+    RoomDeleted(EnvelopeOf<RoomDeleted>),
+    MemberAdded(EnvelopeOf<Member>),
+    MemberRemoved(EnvelopeOf<MemberRemoved>),
+    MessageCreated(EnvelopeOf<Message>),
+    MessageUpdated(EnvelopeOf<Message>),
+    MessageDeleted(EnvelopeOf<MessageDeleted>),
+    MessagesDeleted(EnvelopeOf<MessagesDeleted>),
+    RoomRead(EnvelopeOf<RoomRead>),
+    NotificationCreated(EnvelopeOf<CountedNotification>),
+    NotificationRead(EnvelopeOf<NotificationsRead>),
+    NotificationDeleted(EnvelopeOf<NotificationRemoved>),
     Ready(EnvelopeOf<Ready>),
     Reset(EnvelopeOf<Cursor>),
     Lagged(EnvelopeOf<Cursor>),

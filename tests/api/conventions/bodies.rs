@@ -26,6 +26,7 @@ on_both_databases![
 ];
 
 const MEBIBYTE: usize = 1024 * 1024;
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Every route that reads a body.
 async fn routes_with_bodies(person: &Persona) -> Vec<(Method, String)> {
@@ -36,12 +37,19 @@ async fn routes_with_bodies(person: &Persona) -> Vec<(Method, String)> {
         "/v1/stream-tokens",
         "/v1/snippets",
         "/v1/topics/custom:builds/events",
+        "/v1/rooms",
+        "/v1/notifications/read",
     ];
     let snippet = path_of(&person.has_snippet(json!({})).await);
-    let patches = ["/v1/me".to_owned(), snippet];
+    let room = super::path_of_room(person).await;
+    let notifications = format!("/v1/users/{}/notifications", person.id);
+    let message = format!("{room}/messages/{NIL}");
+    let more = [format!("{room}/messages"), notifications].map(|path| (Method::POST, path));
+    let puts = ["read", "typing"].map(|what| (Method::PUT, format!("{room}/{what}")));
+    let patches = ["/v1/me".to_owned(), snippet, message, format!("/v1/notifications/{NIL}"), room];
     let posts = posts.map(|path| (Method::POST, path.to_owned()));
     let patches = patches.map(|path| (Method::PATCH, path));
-    posts.into_iter().chain(patches).collect()
+    posts.into_iter().chain(more).chain(puts).chain(patches).collect()
 }
 
 async fn malformed_json_is_refused_with_line_and_column(app: &TestApp) {

@@ -11,6 +11,11 @@ mod queries;
 use crate::support::{Persona, path_of};
 use serde_json::json;
 
+/// The path of a room of this person's own.
+async fn path_of_room(person: &Persona) -> String {
+    format!("/v1/rooms/{}", person.post("/v1/rooms", &json!({ "name": "Den" })).await.expect(201).id())
+}
+
 /// Every path that answers `GET`, with a snippet of this person among them.
 async fn paths_with_get(person: &Persona) -> Vec<String> {
     let snippet = person.has_snippet(json!({})).await;
@@ -33,5 +38,8 @@ async fn paths_with_get(person: &Persona) -> Vec<String> {
         paths.push(format!("{}{suffix}", path_of(&snippet)));
     }
     paths.push(format!("/v1/users/{}", person.id));
+    let room = path_of_room(person).await;
+    paths.extend(["", "/members", "/messages", "/events"].map(|suffix| format!("{room}{suffix}")));
+    paths.extend(["/v1/rooms", "/v1/notifications", "/v1/notifications/events"].map(str::to_owned));
     paths
 }

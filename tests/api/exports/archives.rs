@@ -17,6 +17,7 @@ on_both_databases![
     only_ones_own_snippets_are_exported,
     an_export_of_nothing_is_an_archive,
     an_export_tells_how_far_it_is,
+    the_owner_is_notified,
 ];
 
 fn hostile_titles() -> Vec<String> {
@@ -228,4 +229,20 @@ async fn an_export_tells_how_far_it_is(app: &TestApp) {
     assert_eq!(export["expires_at"], app.in_future(Duration::from_secs(24 * 3600)));
     assert_eq!(export["bytes"], downloaded(&ann, &export).await.len());
     assert_eq!(ann.get("/v1/exports").await.json()["data"], json!([export]));
+}
+
+async fn the_owner_is_notified(app: &TestApp) {
+    let ann = app.user("ann").await;
+    ann.has_snippet(json!({})).await;
+    let mut stream =
+        ann.subscribe("topics=notifications,exports&types=notification_created,export_completed").await;
+    let export = exported(&ann).await;
+    let (ended, told) = (stream.next().await, stream.next().await);
+    assert_eq!((ended.kind.as_str(), told.kind.as_str()), ("export_completed", "notification_created"));
+    let notification = &ann.get("/v1/notifications").await.expect(200).json()["data"][0];
+    assert_eq!(notification["id"], told.data["id"]);
+    assert_eq!(notification["kind"], "export_completed");
+    assert_eq!(notification["message"], "The export of 1 snippet is ready");
+    let link = notification["link"].as_str().expect("a link");
+    assert_eq!(ann.get(link).await.expect(200).json(), export);
 }

@@ -39,8 +39,9 @@ async fn every_job_ends_once_whatever_is_killed(app: &TestApp) {
     app.stop().await;
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let settings = [&LASTING[..], &["--job-rate", RATE]].concat();
-        let process = Process::start(app, &settings);
+        let folder = app.data_dir();
+        let settings = [&LASTING[..], &["--data-dir", &folder, "--job-rate", RATE]].concat();
+        let process = Process::start_with(&app.database_url(), &settings);
         let there = |person: &Persona| Persona { server: process.url.clone(), ..person.clone() };
         exports.push(begin(&there(&ann)).await);
         imports.push(upload(&there(&bob), archive(round)).await.expect(202).json());

@@ -1,5 +1,6 @@
 //! The jobs behind exports and imports: how they begin, are held, are given up, and end once.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,11 +21,19 @@ on_both_databases![
     an_archive_goes_with_its_account with ["--job-rate", "0"],
 ];
 
+/// The folder in which this installation keeps its files.
+fn folder_of(app: &TestApp) -> PathBuf {
+    let mut folders = std::fs::read_dir(format!("{}/files", app.data_dir())).expect("the folder");
+    let own = folders.next().expect("one for the installation").expect("an entry").path();
+    assert!(folders.next().is_none(), "there is one installation");
+    own
+}
+
 /// The names of all stored files.
 pub fn files_of(app: &TestApp) -> Vec<String> {
-    let folder = std::fs::read_dir(format!("{}/files", app.data_dir())).expect("the folder");
+    let entries = std::fs::read_dir(folder_of(app)).expect("the folder");
     let mut names: Vec<String> =
-        folder.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
     names.sort_unstable();
     names
 }
@@ -219,7 +228,7 @@ async fn what_belongs_to_no_job_is_removed(app: &TestApp) {
         format!("import-{old}.zip#3"),
         "notes.txt".to_owned(),
     ] {
-        std::fs::write(format!("{}/files/{name}", app.data_dir()), "x").expect("a file");
+        std::fs::write(folder_of(app).join(name), "x").expect("a file");
     }
     app.clock.advance(Duration::from_secs(3600));
     app.restart_with(&[]).await;

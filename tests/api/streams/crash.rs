@@ -15,14 +15,14 @@ async fn an_acknowledged_write_survives_kill_9(app: &TestApp) {
     let mut acknowledged: Vec<String> = Vec::new();
     let mut cursor = "earliest".to_owned();
     for round in 0..ROUNDS {
-        let process = Process::start(app, &[]);
+        let process = Process::start(&app.database_url());
         let ann = Persona { server: process.url.clone(), ..ann.clone() };
         let write = ann.post_snippet(&json!({ "title": format!("Round {round}"), "content": PASSWORD }));
         let snippet: Value = write.await.expect(201).json();
         process.kill();
         acknowledged.push(snippet["id"].as_str().expect("an id").to_owned());
 
-        let process = Process::start(app, &[]);
+        let process = Process::start(&app.database_url());
         let ann = Persona { server: process.url.clone(), ..ann };
         let mut stream = ann.subscribe(&format!("topics=snippets&since={cursor}")).await;
         let event = stream.until("snippet_created").await;
@@ -31,7 +31,7 @@ async fn an_acknowledged_write_survives_kill_9(app: &TestApp) {
         ann.get(&format!("/v1/snippets/{}", acknowledged[round])).await.expect(200);
         process.kill();
     }
-    let process = Process::start(app, &[]);
+    let process = Process::start(&app.database_url());
     let ann = Persona { server: process.url.clone(), ..ann };
     let mut all = ann.subscribe("topics=snippets&since=earliest").await;
     for id in &acknowledged {

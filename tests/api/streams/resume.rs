@@ -1,12 +1,17 @@
 //! A stream that is cut at any moment and resumed has every event once and in order.
 
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{EventStream, Persona, TestApp, on_both_databases};
 
 on_both_databases![
     cut_at_random_and_resumed_nothing_is_lost_or_told_twice,
+    what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost with ["--history-memory", "1"],
     history_that_is_gone_is_told_as_a_gap with ["--history-events", "10", "--history-memory", "1"],
     a_cursor_of_another_installation_is_a_gap,
     following_from_the_cursor_of_a_read_misses_nothing,
@@ -63,6 +68,92 @@ async fn cut_at_random_and_resumed_nothing_is_lost_or_told_twice(app: &TestApp) 
             (0..EACH as u64).collect::<Vec<_>>(),
             "each of writer {writer} once, in its order"
         );
+    }
+}
+
+/// What one reader was told: events by their places, and the spans of places that were gone.
+#[derive(Default)]
+struct Told {
+    events: Vec<(u64, Value)>,
+    gaps: Vec<(u64, u64)>,
+}
+
+/// Reads until the event `end`, hanging up after a random number of events.
+async fn read_while_trimmed(ann: &Persona, seed: u64, from: &str) -> Told {
+    let (mut random, mut told, mut last) = (seed, Told::default(), from.to_owned());
+    loop {
+        let mut stream: EventStream = ann.subscribe(&format!("topics=custom:storm&since={last}")).await;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth
+        for _ in 0..=(random >> 33) % 60 {
+            let event = stream.next().await;
+            let before = place(&last);
+            match event.kind.as_str() {
+                "told" => {
+                    last = event.id.expect("durable events have ids");
+                    told.events.push((place(&last), event.data));
+                }
+                "reset" => {
+                    event.data["cursor"].as_str().expect("a cursor").clone_into(&mut last);
+                    told.gaps.push((before + 1, place(&last)));
+                }
+                _ => return told,
+            }
+        }
+    }
+}
+
+async fn what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost(app: &TestApp) {
+    const KEPT: &str = "DELETE FROM events WHERE seq <= (SELECT max(seq) - 40 FROM events)";
+    let ann = app.user("ann").await;
+    let from = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
+    let half_way = tokio::sync::Notify::new();
+    let write = async |writer| {
+        let mut written = Vec::new();
+        for number in 0..EACH {
+            let event = json!({ "type": "told", "data": [writer, number] });
+            let answer = ann.publish("custom:storm", &event).await.expect(202);
+            written.push((place(&answer.id()), event["data"].clone()));
+            if number == EACH / 2 {
+                half_way.notify_one();
+            }
+            if number % 5 == 0 {
+                app.execute(KEPT).await; // What the retention does, at a moment of the test's choice.
+            }
+        }
+        written
+    };
+    let all_ended = Cell::new(false);
+    let writing = async {
+        let written = join_all((0..WRITERS).map(write)).await;
+        while !all_ended.get() {
+            // Again and again: a reader in a gap goes on behind an end that was told before.
+            ann.publish("custom:storm", &json!({ "type": "end", "data": null })).await.expect(202);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        written
+    };
+    let reading = async {
+        let late = async {
+            half_way.notified().await;
+            read_while_trimmed(&ann, 8, &from).await // From a place that is gone by now.
+        };
+        let prompt = join_all((0..8).map(|seed| read_while_trimmed(&ann, seed, &from)));
+        let (mut told, late) = tokio::join!(prompt, late);
+        all_ended.set(true);
+        told.push(late);
+        told
+    };
+    let (written, told) = tokio::join!(writing, reading);
+    assert!(told.iter().any(|told| !told.gaps.is_empty()), "nothing was trimmed under a reader");
+    let mut written = written.concat();
+    written.sort_by_key(|(place, _)| *place);
+    for Told { events, gaps } in told {
+        assert!(events.is_sorted_by_key(|(place, _)| *place), "in order");
+        let gone = |place: u64| gaps.iter().any(|(first, last)| (*first..=*last).contains(&place));
+        let seen: HashSet<u64> = events.iter().map(|(place, _)| *place).collect();
+        assert_eq!(seen.len(), events.len(), "none twice");
+        let due: Vec<_> = written.iter().filter(|(at, _)| seen.contains(at) || !gone(*at)).cloned().collect();
+        assert_eq!(events, due, "all but what is in the gaps, as it was written");
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use snippetbox::app::Server;
 use snippetbox::clock::Clock;
 use snippetbox::config::Settings;
+use sqlx::Connection as _;
 use tokio::sync::OnceCell;
 
 use super::persona::{Credential, PASSWORD, Persona};
@@ -81,9 +82,24 @@ impl TestApp {
         self.storage.url()
     }
 
-    /// The folder of the server's files.
+    /// The folder that the server may write to.
     pub fn data_dir(&self) -> String {
         self.storage.data_dir()
+    }
+
+    /// Changes the database behind the back of the server.
+    pub async fn execute(&self, statement: &'static str) {
+        match self.database {
+            Database::Sqlite => {
+                let mut conn =
+                    sqlx::SqliteConnection::connect(&self.database_url()).await.expect("a connection");
+                sqlx::raw_sql(statement).execute(&mut conn).await.map(drop).expect(statement);
+            }
+            Database::Postgres => {
+                let mut conn = sqlx::PgConnection::connect(&self.database_url()).await.expect("a connection");
+                sqlx::raw_sql(statement).execute(&mut conn).await.map(drop).expect(statement);
+            }
+        }
     }
 
     pub fn url(&self) -> String {

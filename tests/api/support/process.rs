@@ -1,21 +1,33 @@
-//! The real program, as a process of its own that can be killed.
+//! The real program as a process of its own, for what can only be seen from outside: signals, exit codes, crashes.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use super::TestApp;
-
-/// The real program on the database and in the folder of a test.
+/// A running server.
 pub struct Process {
     child: Child,
     pub url: String,
 }
 
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snippetbox"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
 impl Process {
-    pub fn start(app: &TestApp, settings: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_snippetbox"))
-            .args(["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"])
-            .args(["--database-url", &app.database_url(), "--data-dir", &app.data_dir()])
+    /// Starts a server on a free port, and returns when it says that it listens.
+    pub fn start(database_url: &str) -> Self {
+        Self::start_with(database_url, &["--data-dir", env!("CARGO_TARGET_TMPDIR")])
+    }
+
+    /// Starts a server with these settings as well.
+    pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
+        let quiet =
+            ["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"];
+        let mut child = program(&quiet)
+            .args(["--database-url", database_url])
             .args(settings)
             .stdout(Stdio::piped())
             .spawn()
@@ -32,4 +44,25 @@ impl Process {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it has ended");
     }
+
+    /// Sends a signal by its name, and tells how the process ended and after how long.
+    pub fn end_by(mut self, signal: &str) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        (self.child.wait().expect("it has ended"), begun.elapsed())
+    }
+}
+
+/// Runs the program with a mistake in its settings: its exit code, and what it said on standard error.
+pub fn run_to_its_end(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut child = program(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut said = String::new();
+    child.stderr.take().expect("its errors").read_to_string(&mut said).expect("text");
+    (child.wait().expect("it has ended").code(), said)
 }

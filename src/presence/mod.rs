@@ -1,0 +1,3 @@
+//! Presence: who is looking at a topic, and who is typing there.
+
+pub mod typing;

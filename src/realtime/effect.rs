@@ -1,0 +1,85 @@
+//! What an event does to the rights on its topic, besides being told.
+
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{event::Key, subscription::Viewer};
+use crate::error::{Error, Result};
+
+/// What an event does to the topic it is published on, besides being told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Earlier events of the topic leave their feed and take over this event's audience; whoever is outside that
+    /// audience loses the topic.
+    Withdraw,
+    /// The topic ends for everyone after this event.
+    End,
+    /// This user loses the topic.
+    Expel(Uuid),
+    /// Only these users (and those who see all) keep the topic.
+    Restrict(Vec<Uuid>),
+}
+
+/// The name of an effect, as the log keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub(super) enum EffectName {
+    Withdraw,
+    End,
+    Expel,
+    Restrict,
+}
+
+impl Effect {
+    /// The effect as it is stored: its name, and the users whom it concerns.
+    pub(super) fn stored(&self) -> (EffectName, Option<Json<Vec<Uuid>>>) {
+        match self {
+            Self::Withdraw => (EffectName::Withdraw, None),
+            Self::End => (EffectName::End, None),
+            Self::Expel(user) => (EffectName::Expel, Some(Json(vec![*user]))),
+            Self::Restrict(users) => (EffectName::Restrict, Some(Json(users.clone()))),
+        }
+    }
+
+    pub(super) fn of(name: EffectName, subjects: Vec<Uuid>) -> Result<Self> {
+        Ok(match name {
+            EffectName::Withdraw => Self::Withdraw,
+            EffectName::End => Self::End,
+            EffectName::Expel => match subjects.first() {
+                Some(user) => Self::Expel(*user),
+                None => return Err(Error::Internal("an expulsion names nobody".into())),
+            },
+            EffectName::Restrict => Self::Restrict(subjects),
+        })
+    }
+}
+
+/// What an event does to the rights on its topic. It is small and kept apart, because it must be known for longer
+/// than the event itself stays in memory.
+#[derive(Debug)]
+pub struct Ending {
+    /// The place of the event.
+    pub seq: u64,
+    /// The name of the event.
+    pub kind: Box<str>,
+    /// The topic.
+    pub topic: Key,
+    /// The one user who may see the event.
+    pub audience: Option<Uuid>,
+    /// The effect.
+    pub effect: Effect,
+}
+
+impl Ending {
+    /// Whether somebody who has the topic keeps it.
+    pub(super) fn keeps(&self, viewer: Viewer) -> bool {
+        match &self.effect {
+            Effect::Withdraw => viewer.may_see(self.audience),
+            Effect::End => false,
+            Effect::Expel(user) => viewer.user != Some(*user),
+            Effect::Restrict(users) => {
+                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
+            }
+        }
+    }
+}

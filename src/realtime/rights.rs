@@ -1,0 +1,65 @@
+//! Rights that end while a stream is open, or while it opens.
+
+use std::{rc::Rc, sync::PoisonError};
+
+use serde_json::json;
+
+use super::{
+    Realtime,
+    connection::Connection,
+    effect::{Effect, Ending},
+    event::{Key, visible},
+    hub::Hub,
+};
+use crate::error::{Error, Result};
+
+impl Realtime {
+    /// Ends what stands on rights that have ended, besides connections: in order, and each ending once, whichever
+    /// hub comes first.
+    pub(super) fn end_rights(&self) {
+        let mut through = self.rights_through.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = self.log.head();
+        let Some(endings) = self.log.endings(*through) else {
+            // Nobody knows any more whose rights have ended, so nobody keeps any; who has some says so again.
+            self.typing.forget_all();
+            *through = head;
+            return;
+        };
+        for ending in endings {
+            self.typing.take_effect(&ending);
+            *through = ending.seq;
+        }
+    }
+}
+
+impl Hub {
+    /// Applies what has ended rights since they were looked at, while the connection was not yet listening.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
+    pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
+        for ending in self.log().endings(as_of).ok_or(Error::Overloaded)? {
+            if connection.listens_to(&ending.topic) {
+                self.take_effect(&ending, connection);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
+        if ending.effect == Effect::End && connection.is_guarded_by(&ending.topic) {
+            connection.end(self.notice("closing", &json!({ "reason": &*ending.kind })));
+        } else if ending.effect == Effect::End {
+            self.close_topic(connection, &ending.topic, "deleted");
+        } else if !ending.keeps(connection.viewer) {
+            self.close_topic(connection, &ending.topic, "not_permitted");
+        }
+    }
+
+    fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
+        connection.remove(key);
+        self.unlisten(key, connection);
+        let data = json!({ "topic": visible(key), "reason": reason });
+        connection.control(self.notice("topic_closed", &data));
+    }
+}

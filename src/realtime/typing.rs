@@ -1,0 +1,243 @@
+//! Who is typing where: entries of one node that live for some seconds unless they are renewed.
+//!
+//! What is told is always the whole set of a topic, so none of it can get stuck with a client that missed a part.
+//! One task tells all topics in rounds, so a topic is told at most once a round, and its last value always.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{
+    Ephemeral, Realtime,
+    effect::Ending,
+    event::{Envelope, Frame, Json, Key, visible},
+    subscription::Viewer,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    error::Result,
+};
+
+/// How long somebody is typing after they last said so.
+const LIFE: Duration = Duration::from_secs(6);
+/// The time between two rounds of telling.
+const ROUND: Duration = Duration::from_millis(250);
+/// How many users a set names; with more of them at once it names those who began first.
+const NAMED: usize = 100;
+
+/// Who is typing on this node.
+pub struct Typing {
+    clock: Clock,
+    table: Mutex<Table>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    /// In the order in which they began.
+    topics: HashMap<Key, Vec<Writer>>,
+    /// The topics whose set has changed since it was told.
+    dirty: HashSet<Key>,
+}
+
+/// Somebody who is typing.
+#[derive(Debug)]
+struct Writer {
+    user: Uuid,
+    profile: Json,
+    /// The stream with which it ends.
+    connection: Option<Uuid>,
+    until: Timestamp,
+}
+
+/// What is told of a topic.
+#[derive(Serialize)]
+struct Told<'a> {
+    users: Vec<&'a Json>,
+}
+
+impl Typing {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, table: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Says that a user is typing: for six seconds, or until the connection that said so closes.
+    pub fn start(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
+        let until = self.clock.now().plus(LIFE);
+        let mut table = self.lock();
+        let Table { topics, dirty } = &mut *table;
+        let writers = topics.entry(Key::clone(key)).or_default();
+        if let Some(writer) = writers.iter_mut().find(|writer| writer.user == user) {
+            (writer.until, writer.connection) = (until, connection);
+            return;
+        }
+        writers.push(Writer { user, profile, connection, until });
+        dirty.insert(Key::clone(key));
+        drop(table);
+        self.changed.notify_one();
+    }
+
+    /// Says that a user is typing no longer, on whichever device.
+    pub fn stop(&self, key: &Key, user: Uuid) {
+        self.lock().keep_in(key, |writer| writer.user != user);
+    }
+
+    /// Ends what a closed connection has said.
+    pub(super) fn close(&self, connection: Uuid) {
+        self.lock().keep(|writer| writer.connection != Some(connection));
+    }
+
+    /// Ends the entries of users who have lost the topic.
+    pub(super) fn take_effect(&self, ending: &Ending) {
+        let keeps = |writer: &Writer| ending.keeps(Viewer { user: Some(writer.user), sees_all: false });
+        self.lock().keep_in(&ending.topic, keeps);
+    }
+
+    /// Ends all entries.
+    pub(super) fn forget_all(&self) {
+        self.lock().keep(|_| false);
+    }
+
+    /// Tells what has changed, round by round, for as long as the server runs.
+    pub(super) async fn run(&self, node: &Realtime) {
+        loop {
+            self.changed.notified().await;
+            // While somebody is typing there may be something to tell without anybody calling: their end.
+            while !self.is_idle() {
+                match self.round() {
+                    Ok(told) => told.into_iter().for_each(|(ephemeral, holds)| node.show(ephemeral, holds)),
+                    Err(error) => tracing::error!(%error, "who is typing could not be told"),
+                }
+                tokio::time::sleep(ROUND).await;
+            }
+        }
+    }
+
+    /// The sets that have changed since the last round, and whether somebody is in them.
+    fn round(&self) -> Result<Vec<(Ephemeral, bool)>> {
+        let now = self.clock.now();
+        let mut table = self.lock();
+        table.keep(|writer| writer.until > now);
+        let dirty = std::mem::take(&mut table.dirty);
+        let tell = |topic: Key| {
+            let writers = table.topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
+            let users = writers.iter().map(|writer| &writer.profile).take(NAMED).collect();
+            let data = Json::of(&Told { users })?;
+            let shown = Some(visible(&topic));
+            let envelope =
+                Envelope { id: None, kind: "typing", topic: shown, at: now, actor: None, data: &data };
+            let frame = Frame::encode(&envelope, None)?;
+            Ok((Ephemeral { topic, kind: "typing".into(), origin: None, frame }, !writers.is_empty()))
+        };
+        dirty.into_iter().map(tell).collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        let table = self.lock();
+        table.topics.is_empty() && table.dirty.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn keep(&mut self, keeps: impl Fn(&Writer) -> bool) {
+        let Self { topics, dirty } = self;
+        topics.retain(|key, writers| {
+            let before = writers.len();
+            writers.retain(&keeps);
+            if writers.len() != before {
+                dirty.insert(Key::clone(key));
+            }
+            !writers.is_empty()
+        });
+    }
+
+    fn keep_in(&mut self, key: &Key, keeps: impl Fn(&Writer) -> bool) {
+        let Some(writers) = self.topics.get_mut(key) else { return };
+        let before = writers.len();
+        writers.retain(keeps);
+        if writers.len() != before {
+            self.dirty.insert(Key::clone(key));
+        }
+        if writers.is_empty() {
+            self.topics.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::Typing;
+    use crate::{
+        clock::Clock,
+        realtime::{Json, Key},
+    };
+
+    const ANN: Uuid = Uuid::from_u128(1);
+    const BOB: Uuid = Uuid::from_u128(2);
+
+    fn start(typing: &Typing, user: Uuid, connection: u128) {
+        let profile = Json::of(&user.as_u128()).unwrap();
+        typing.start(&Key::from("chat:1"), user, profile, Some(Uuid::from_u128(connection)));
+    }
+
+    /// The sets that a round tells, as the numbers of the users.
+    fn told(typing: &Typing) -> Vec<Value> {
+        let round = typing.round().unwrap().into_iter();
+        let users = round.map(|(told, holds)| {
+            let envelope: Value = serde_json::from_slice(told.frame.envelope()).unwrap();
+            let users = envelope["data"]["users"].clone();
+            assert_eq!(holds, users != json!([]), "it holds while somebody is typing");
+            users
+        });
+        users.collect()
+    }
+
+    #[test]
+    fn a_set_is_told_when_it_changes_and_entries_end_after_six_seconds() {
+        let clock = Clock::manual(DateTime::default());
+        let typing = Typing::new(clock.clone());
+        start(&typing, ANN, 10);
+        start(&typing, BOB, 20);
+        assert_eq!(told(&typing), [json!([1, 2])]);
+        clock.advance(Duration::from_millis(3_000));
+        start(&typing, BOB, 20);
+        assert!(told(&typing).is_empty(), "a renewal changes nothing that is told");
+        clock.advance(Duration::from_millis(2_999));
+        assert!(told(&typing).is_empty());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(told(&typing), [json!([2])]);
+        clock.advance(Duration::from_millis(3_000));
+        assert_eq!(told(&typing), [json!([])]);
+        assert!(typing.lock().topics.is_empty(), "nothing is kept of a topic where nobody is typing");
+    }
+
+    #[test]
+    fn an_entry_ends_with_a_word_or_with_the_connection_that_made_it() {
+        let typing = Typing::new(Clock::manual(DateTime::default()));
+        start(&typing, ANN, 10);
+        start(&typing, BOB, 20);
+        typing.stop(&Key::from("chat:1"), ANN);
+        assert_eq!(told(&typing), [json!([2])], "what began and ended in one round is not told");
+        start(&typing, BOB, 21);
+        typing.close(Uuid::from_u128(20));
+        assert!(told(&typing).is_empty(), "another connection has renewed it");
+        typing.close(Uuid::from_u128(21));
+        assert_eq!(told(&typing), [json!([])]);
+    }
+}

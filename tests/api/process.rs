@@ -1,0 +1,71 @@
+//! The program as its operator meets it: mistakes at the start, signals at the end.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Persona, Process, TestApp, on_both_databases, run_to_its_end};
+
+// The session is opened at the time of the test's clock, and used at that of the system.
+on_both_databases![
+    a_signal_ends_the_server_in_time_with_streams_open with ["--session-ttl", "3650d"],
+    a_database_newer_than_the_program_is_refused,
+];
+
+/// A mistake ends the program with code 2 and says what it is: on one line, and without a backtrace.
+fn assert_is_told(arguments: &[&str], variables: &[(&str, &str)], told: &str) {
+    let (code, said) = run_to_its_end(arguments, variables);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(told), "`{told}` is not said: {said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
+}
+
+#[test]
+fn mistakes_of_the_operator_are_one_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("text");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    assert_is_told(&["--listen", &address, "--data-dir", data], &[], &address);
+    // Not even root can make a folder there.
+    assert_is_told(&["--listen", "127.0.0.1:0", "--data-dir", "/proc/no/such"], &[], "/proc/no/such");
+    assert_is_told(&[], &[("SNIPPETBOX_LISTN", "127.0.0.1:1")], "SNIPPETBOX_LISTN");
+    assert_is_told(&["--workers", "none"], &[], "--workers");
+    assert_is_told(&["--database-url", "mysql://x"], &[], "--database-url");
+    assert_is_told(&["serv"], &[], "serv");
+    let nobody = "postgres://nobody@127.0.0.1:1/none";
+    assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", nobody], &[], "127.0.0.1:1/none");
+}
+
+async fn a_database_newer_than_the_program_is_refused(app: &TestApp) {
+    app.stop().await;
+    app.execute(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         SELECT 9999, 'a later one', success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1",
+    )
+    .await;
+    assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", &app.database_url()], &[], "9999");
+}
+
+async fn a_signal_ends_the_server_in_time_with_streams_open(app: &TestApp) {
+    let ann = app.user("ann").await;
+    app.stop().await;
+    for signal in ["TERM", "INT"] {
+        let process = Process::start(&app.database_url());
+        let ann = Persona { server: process.url.clone(), ..ann.clone() };
+        let streams = join_all((0..100).map(|_| ann.subscribe("topics=snippets"))).await;
+        let closing = tokio::task::spawn_local(join_all(streams.into_iter().map(async |mut stream| {
+            let last = stream.until("closing").await;
+            assert_eq!(last.data, json!({ "reason": "shutdown" }));
+            stream.ended().await;
+        })));
+        let ended = tokio::task::spawn_blocking(move || process.end_by(signal)).await.expect("it ends");
+        let (status, took) = ended;
+        assert!(status.success(), "SIG{signal}: {status}");
+        assert!(took < Duration::from_secs(5), "SIG{signal}: ended after {took:?}");
+        closing.await.expect("every stream was told");
+    }
+}
