@@ -4,6 +4,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
@@ -14,19 +15,24 @@ use crate::{
     accounts::Passwords,
     clock::Clock,
     config::Settings,
-    credentials::LastUsed,
-    db::{self, Db, Installation},
+    credentials::{Identity, LastUsed},
+    db::{self, Db, Installation, Shared},
     error::Error,
     files::Files,
-    http::{self, idempotency},
+    http::{self, idempotency, sse::ClientSocket},
     id::Ids,
     imports,
     jobs::{self, Jobs},
     limits::Limits,
-    realtime::{Realtime, Tuning},
+    presence,
+    realtime::{Realtime, Rules, Tuning},
     seal::{self, Sealer},
+    search,
     snippets::{self, Views},
 };
+
+/// How long a connection without a request stays open.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The state of one node.
 pub struct App {
@@ -42,6 +48,10 @@ pub struct App {
     pub files: Files,
     pub jobs: Jobs,
     pub uploads: Semaphore,
+    /// Reads of snippets that wait at the same time.
+    pub reads: snippets::Reads,
+    /// Credentials that are looked up at the same time, by their digests.
+    pub identities: Shared<[u8; 32], Identity>,
     pub views: Views,
     pub last_used: LastUsed,
 }
@@ -65,15 +75,14 @@ impl App {
     async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(clock.clone()));
         let db = Db::open(&settings.database_url(), settings.database_connections).await?;
-        let secret = ids.secret();
-        let digest = seal::digest(&[b"epoch", &secret]);
-        let epoch = digest[..6].iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-        let fresh = Installation { epoch, secret: secret.to_vec() };
+        let fresh = Installation { epoch: ids.epoch(), secret: ids.secret().to_vec() };
         let installation = db.installation(fresh).await?;
         let tuning = Tuning {
             heartbeat: settings.heartbeat,
             drain: settings.drain,
             ring_bytes: settings.history_memory,
+            max_streams: settings.max_streams,
+            roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
         let sealer = Sealer::new(installation.secret);
         let own = seal::text(&sealer.derive(&[b"folder of the files"])[..9]);
@@ -90,6 +99,8 @@ impl App {
             files,
             jobs: Jobs::new(ids.next()),
             uploads: Semaphore::new(imports::UPLOADS_AT_ONCE),
+            reads: snippets::Reads::default(),
+            identities: Shared::new(1),
             views: Views::default(),
             last_used: LastUsed::default(),
             settings,
@@ -121,6 +132,9 @@ impl Server {
         let listener = listen_on(listen).map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr()?;
         let app = web::Data::new(App::open(settings, clock).await?);
+        if let Err(error) = presence::take_over(&app).await {
+            tracing::warn!(%error, "who was there before is not known");
+        }
         let figures = figures();
         let mut background = vec![tokio::spawn({
             let realtime = Arc::clone(&app.realtime);
@@ -128,6 +142,7 @@ impl Server {
         })];
         background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner(), figures.clone())));
         background.push(tokio::spawn(jobs::worker::run(app.clone().into_inner())));
+        background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
     }
@@ -141,7 +156,9 @@ impl Server {
     /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
     pub async fn stop(self) {
         self.app.realtime.start_draining();
-        let ((), ()) = tokio::join!(self.app.realtime.drain(), self.handle.stop(true));
+        // Before the workers end: the hubs that tell the streams live on them.
+        self.app.realtime.drain().await;
+        self.handle.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server did not end cleanly");
         }
@@ -156,6 +173,9 @@ impl Server {
         }
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");
+        }
+        if let Err(error) = presence::hand_over(&self.app).await {
+            tracing::warn!(%error, "who is there could not be written down");
         }
         self.app.db.close().await;
     }
@@ -180,12 +200,17 @@ fn serve(
     let stall = settings.stall_timeout;
     let mut server = HttpServer::new(move || crate::worker!(shared))
         .disable_signals()
+        // Longer than proxies keep theirs (60 s, usually): who closes first must be the one that sends.
+        .keep_alive(KEEP_ALIVE)
         // A client that has closed is gone at once, not when a write to it fails.
         .h1_allow_half_closed(false)
         .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
-        .on_connect(move |io, _| {
-            if let Some(stream) = io.downcast_ref::<TcpStream>() {
-                tune(stream, stall);
+        .on_connect(move |io, connection| {
+            let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+            tune(stream, stall);
+            match ClientSocket::of(stream) {
+                Ok(socket) => drop(connection.insert(socket)),
+                Err(error) => tracing::warn!(%error, "a connection cannot be handed over"),
             }
         });
     if let Some(workers) = settings.workers {
@@ -197,7 +222,7 @@ fn serve(
 
 /// The options of a client's socket. Without the low-water mark the kernel takes megabytes for a reader that has
 /// stalled, and without the timeout it keeps them: a full socket is never written to, so nothing fails.
-fn tune(stream: &TcpStream, stall: std::time::Duration) {
+fn tune(stream: &TcpStream, stall: Duration) {
     let socket = socket2::SockRef::from(stream);
     let tuned = socket.set_tcp_nodelay(true);
     #[cfg(target_os = "linux")]

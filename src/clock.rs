@@ -8,23 +8,24 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A moment in UTC with a resolution of one millisecond, which both databases and the wire keep unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, sqlx::Type, ToSchema)]
-#[serde(from = "DateTime<Utc>")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, sqlx::Type, ToSchema)]
+#[serde(try_from = "DateTime<Utc>")]
 #[sqlx(transparent)]
 #[schema(value_type = String, format = DateTime, example = "2026-01-01T00:00:00.000Z")]
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
-    /// The moment `span` later; the farthest moment there is when that lies beyond it.
+    /// The moment `span` later; the last one that can be written when that lies beyond it.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         let span = TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
-        Self(self.0.checked_add_signed(span).unwrap_or(DateTime::<Utc>::MAX_UTC))
+        let later = self.0.checked_add_signed(span).filter(is_writable);
+        Self(later.unwrap_or(DateTime::from_timestamp_millis(LAST_MILLIS).unwrap_or(self.0)))
     }
 
     /// The moment `span` earlier.
@@ -41,10 +42,20 @@ impl Timestamp {
     }
 }
 
-impl From<DateTime<Utc>> for Timestamp {
-    fn from(moment: DateTime<Utc>) -> Self {
-        Self(moment.trunc_subsecs(3))
+impl TryFrom<DateTime<Utc>> for Timestamp {
+    type Error = &'static str;
+
+    fn try_from(moment: DateTime<Utc>) -> Result<Self, Self::Error> {
+        let writable = is_writable(&moment);
+        if writable { Ok(Self(moment.trunc_subsecs(3))) } else { Err("must lie in the years 0000 to 9999") }
     }
+}
+
+/// 9999-12-31T23:59:59.999Z, the last moment that RFC 3339 can write.
+const LAST_MILLIS: i64 = 253_402_300_799_999;
+
+fn is_writable(moment: &DateTime<Utc>) -> bool {
+    (0..=9_999).contains(&moment.year())
 }
 
 impl std::fmt::Display for Timestamp {
@@ -87,10 +98,10 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for the time")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => Utc::now().into(),
+            Source::System => Timestamp(Utc::now().trunc_subsecs(3)),
             Source::Manual(millis) => {
                 let millis = millis.load(Ordering::SeqCst);
-                DateTime::from_timestamp_millis(millis).unwrap_or_default().into()
+                Timestamp(DateTime::from_timestamp_millis(millis).unwrap_or_default())
             }
         }
     }

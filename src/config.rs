@@ -1,6 +1,6 @@
 //! The settings: every one is a flag `--some-name` and a variable `SNIPPETBOX_SOME_NAME`; the flag wins.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error as _, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory as _, Parser, ValueEnum};
 
@@ -37,7 +37,8 @@ pub struct Settings {
     /// Whether public things can be read without credentials
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub public_read: bool,
-    /// Whether a proxy in front is trusted to name the client's address (Forwarded, X-Forwarded-For)
+    /// Whether a proxy in front is trusted to name the client's address (the last entry of X-Forwarded-For), and
+    /// scheme and host (X-Forwarded-Proto, X-Forwarded-Host)
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
     pub trust_proxy: bool,
     /// Requests a minute for each user or address; 0 for no limit
@@ -46,6 +47,9 @@ pub struct Settings {
     /// Registrations and sign-ins a minute for each address; 0 for no limit
     #[arg(long, default_value_t = 30)]
     pub sign_in_limit: u32,
+    /// How long the body of a request may take to arrive
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    pub body_timeout: Duration,
     /// How long a session lasts
     #[arg(long, default_value = "30d", value_parser = humantime::parse_duration)]
     pub session_ttl: Duration,
@@ -70,9 +74,21 @@ pub struct Settings {
     /// Time between two heartbeats of a stream
     #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
     pub heartbeat: Duration,
+    /// How many streams may be open at once; more are told to come back
+    #[arg(long, default_value_t = 100_000)]
+    pub max_streams: usize,
+    /// Whether the sockets of streams are taken over from the HTTP server, which saves its buffers
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub stream_handover: bool,
     /// A stream whose client takes no byte for this long is closed
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub stall_timeout: Duration,
+    /// How long somebody whose stream was cut is still there
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub presence_grace: Duration,
+    /// With more users than this on a topic, only their number is told
+    #[arg(long, default_value_t = 250)]
+    pub presence_limit: usize,
     /// Over how long open streams are ended at shutdown
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
@@ -114,16 +130,21 @@ impl Settings {
     ///
     /// # Errors
     /// With every mistake named: unknown variables, unknown flags and wrong values.
-    pub fn read(args: Vec<String>, variables: Vec<(String, String)>) -> Result<Self, Mistakes> {
+    pub fn read(args: Vec<String>, variables: Vec<(OsString, OsString)>) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut all = Vec::new();
         for (name, value) in variables {
+            let name = name.to_string_lossy();
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             let flag = rest.to_lowercase().replace('_', "-");
             if !Self::flags().any(|known| known == flag) {
                 mistakes.push(format!("{name}: there is no such setting"));
                 continue;
             }
+            let Some(value) = value.to_str() else {
+                mistakes.push(format!("{name}: is not text in UTF-8"));
+                continue;
+            };
             let argument = format!("--{flag}={value}");
             if let Err(mistake) = Self::try_parse_from([&argument]) {
                 mistakes.push(format!("{name}: {}", reason(&mistake)));
@@ -132,7 +153,8 @@ impl Settings {
             all.push(argument);
         }
         mistakes.extend(args_one_by_one(&args).into_iter().filter_map(|group| {
-            Self::try_parse_from(&group).err().map(|mistake| format!("{}: {}", group[0], reason(&mistake)))
+            let flag = group[0].split('=').next().unwrap_or_default();
+            Self::try_parse_from(&group).err().map(|mistake| format!("{flag}: {}", reason(&mistake)))
         }));
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
@@ -174,8 +196,12 @@ fn args_one_by_one(args: &[String]) -> Vec<Vec<String>> {
     groups
 }
 
-/// What clap says, on one line and without its advice about usage.
+/// What clap says, on one line and without its advice about usage; of a value that breaks a rule, the rule alone:
+/// it may hold a password.
 fn reason(mistake: &clap::Error) -> String {
+    if let Some(rule) = mistake.source() {
+        return rule.to_string();
+    }
     let text = mistake.to_string();
     let first = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
     first.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -206,7 +232,7 @@ mod tests {
     #[test]
     fn every_mistake_is_named_at_once() {
         let variables = [("SNIPPETBOX_LISTN", "x"), ("SNIPPETBOX_WORKERS", "0"), ("HOME", "/")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).to_vec();
         let args = ["--heartbeat", "soon", "--what"].map(str::to_owned).to_vec();
         let mistakes = Settings::read(args, variables).unwrap_err().to_string();
         for part in ["SNIPPETBOX_LISTN", "SNIPPETBOX_WORKERS", "--heartbeat", "--what"] {
@@ -216,8 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_is_no_text_is_a_mistake() {
+        let value = std::os::unix::ffi::OsStringExt::from_vec(b"\xff".to_vec());
+        let mistakes =
+            Settings::read(Vec::new(), vec![("SNIPPETBOX_LOG".into(), value)]).unwrap_err().to_string();
+        assert!(mistakes.starts_with("SNIPPETBOX_LOG: "), "{mistakes}");
+    }
+
+    #[test]
     fn a_flag_wins_over_a_variable() {
-        let variables = vec![("SNIPPETBOX_RATE_LIMIT".to_owned(), "5".to_owned())];
+        let variables = vec![("SNIPPETBOX_RATE_LIMIT".into(), "5".into())];
         let settings = Settings::read(vec!["--rate-limit=7".to_owned()], variables).unwrap();
         assert_eq!(settings.rate_limit, 7);
     }

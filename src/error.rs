@@ -70,6 +70,8 @@ pub enum Error {
     Invalid(Vec<Violation>),
     #[error("the body must be sent as {0}")]
     UnsupportedMediaType(&'static str),
+    #[error("the body did not arrive within {}", humantime::format_duration(*.0))]
+    SlowBody(Duration),
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
     #[error("the range lies outside of the {size} bytes that there are")]
@@ -78,14 +80,16 @@ pub enum Error {
     IdempotencyKeyReused,
     #[error("the first request with this Idempotency-Key is still running")]
     IdempotencyInProgress,
-    #[error("too many requests, at most {per_minute} a minute: wait {} s", retry_after.as_secs().max(1))]
-    RateLimited { retry_after: Duration, per_minute: u32 },
+    #[error("the limit `{policy}` is {per_minute} a minute: wait {retry_after_s} s")]
+    RateLimited { policy: &'static str, per_minute: u32, retry_after_s: u64 },
     #[error("the server has more to do than it can: try again soon")]
     Overloaded,
     #[error("the server is shutting down: connect again")]
     Draining,
     #[error("the server's disk is full")]
     StorageFull,
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
     #[error("database: {0}")]
     Database(Arc<sqlx::Error>),
     #[error("{0}")]

@@ -50,6 +50,11 @@ impl Ids {
         Uuid::new_v7(Timestamp::from_unix(&*context, millis / 1_000, nanos))
     }
 
+    /// Six random letters: they tell the numbers of one log, or of one life of a log, from those of another.
+    pub fn epoch(&self) -> String {
+        self.secret()[..6].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
+    }
+
     /// 256 random bits from the operating system.
     ///
     /// # Panics

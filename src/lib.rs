@@ -9,9 +9,9 @@
 //! # The map
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
-//! - [`accounts`], [`credentials`], [`snippets`], [`chat`], [`notifications`], [`presence`], [`exports`], [`imports`],
-//!   [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and,
-//!   where it keeps something, `store` (SQL).
+//! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`exports`],
+//!   [`imports`], [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes`
+//!   (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] is work that outlives its
 //!   request, and the periodic work.
@@ -46,5 +46,6 @@ pub mod patch;
 pub mod presence;
 pub mod realtime;
 pub mod seal;
+pub mod search;
 pub mod snippets;
 pub mod streams;

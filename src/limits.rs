@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    time::Duration,
 };
 
 use governor::{
@@ -43,6 +42,7 @@ type Buckets = RateLimiter<Key, DashMapStateStore<Key>, DefaultClock, StateInfor
 
 /// One limit: so many requests a minute, in bursts of that many at once (GCRA).
 struct Limit {
+    policy: &'static str,
     per_minute: NonZeroU32,
     buckets: Buckets,
 }
@@ -50,6 +50,8 @@ struct Limit {
 /// What is left to a caller, for the headers `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
+    /// The name of the limit.
+    pub policy: &'static str,
     pub per_minute: u32,
     pub remaining: u32,
 }
@@ -64,7 +66,7 @@ impl Limits {
     /// Limits by requests a minute; 0 is none.
     #[must_use]
     pub fn new(requests: u32, sign_ins: u32) -> Self {
-        Self { requests: Limit::new(requests), sign_ins: Limit::new(sign_ins) }
+        Self { requests: Limit::new("default", requests), sign_ins: Limit::new("sign-in", sign_ins) }
     }
 
     /// Counts a request.
@@ -93,22 +95,28 @@ impl Limits {
 }
 
 impl Limit {
-    fn new(per_minute: u32) -> Option<Self> {
+    fn new(policy: &'static str, per_minute: u32) -> Option<Self> {
         let per_minute = NonZeroU32::new(per_minute)?;
         let buckets = RateLimiter::dashmap(Quota::per_minute(per_minute)).with_middleware();
-        Some(Self { per_minute, buckets })
+        Some(Self { policy, per_minute, buckets })
     }
 
     fn check(&self, key: Key) -> Result<Allowance> {
         match self.buckets.check_key(&key) {
             Ok(state) => Ok(Allowance {
+                policy: self.policy,
                 per_minute: self.per_minute.get(),
                 remaining: state.remaining_burst_capacity(),
             }),
             Err(refusal) => {
                 let wait = refusal.wait_time_from(DefaultClock::default().now());
-                let retry_after = wait.max(Duration::from_millis(1));
-                Err(Error::RateLimited { retry_after, per_minute: self.per_minute.get() })
+                // Rounded up: who comes back then is not refused again.
+                let retry_after_s = wait.as_secs() + 1;
+                Err(Error::RateLimited {
+                    policy: self.policy,
+                    per_minute: self.per_minute.get(),
+                    retry_after_s,
+                })
             }
         }
     }

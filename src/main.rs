@@ -1,13 +1,18 @@
-//! The commands: `serve` (the default), `openapi`, `migrate`.
+//! The commands: `serve` (the default), `openapi`, `migrate`, `backup`, `restore`, `new-epoch`.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use snippetbox::{
     app::Server,
     clock::Clock,
     config::{LogFormat, Settings},
-    db::Db,
+    db::{self, Db},
     http::openapi,
+    id::Ids,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,9 +21,12 @@ const USAGE: &str = "\
 Usage: snippetbox [COMMAND] [SETTINGS]
 
 Commands:
-  serve      Serve (the default)
-  openapi    Print the OpenAPI document
-  migrate    Bring the database's schema up to date, and end
+  serve                    Serve (the default)
+  openapi                  Print the OpenAPI document
+  migrate                  Bring the database's schema up to date, and end
+  backup FILE              Copy the embedded database to a new file, while the server runs
+  restore FILE [--force]   Put such a copy in the place of the database (--force: of one that exists)
+  new-epoch                After a restore by other means (pg_restore, a copied folder): tell clients to start anew
 
 Settings (each also as a variable: --rate-limit is SNIPPETBOX_RATE_LIMIT):
 ";
@@ -26,15 +34,56 @@ Settings (each also as a variable: --rate-limit is SNIPPETBOX_RATE_LIMIT):
 /// What a mistake of the person who starts the program ends with.
 const MISTAKE: u8 = 2;
 
+enum Command {
+    Serve,
+    OpenApi,
+    Migrate,
+    Backup(PathBuf),
+    Restore { file: PathBuf, force: bool },
+    NewEpoch,
+}
+
+impl Command {
+    /// Takes the command and what belongs to it off the arguments; what is left are settings.
+    fn take(args: &mut Vec<String>) -> Result<Self, String> {
+        let Some(name) = take_word(args) else { return Ok(Self::Serve) };
+        let mut file = || take_word(args).map(PathBuf::from).ok_or(format!("{name}: which FILE? Try --help"));
+        match name.as_str() {
+            "serve" => Ok(Self::Serve),
+            "openapi" => Ok(Self::OpenApi),
+            "migrate" => Ok(Self::Migrate),
+            "backup" => Ok(Self::Backup(file()?)),
+            "restore" => {
+                let file = file()?;
+                let before = args.len();
+                args.retain(|arg| arg != "--force");
+                Ok(Self::Restore { file, force: args.len() < before })
+            }
+            "new-epoch" => Ok(Self::NewEpoch),
+            other => Err(format!("there is no command `{other}`; try --help")),
+        }
+    }
+}
+
+/// The first argument, when it is no flag.
+fn take_word(args: &mut Vec<String>) -> Option<String> {
+    let is_word = args.first().is_some_and(|arg| !arg.starts_with('-'));
+    is_word.then(|| args.remove(0))
+}
+
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let command =
-        if args.first().is_some_and(|arg| !arg.starts_with('-')) { args.remove(0) } else { "serve".into() };
-    if command == "help" || args.iter().any(|arg| arg == "--help" || arg == "-h") {
+    let args: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let Ok(args) = args else {
+        eprintln!("snippetbox: the arguments are not text in UTF-8");
+        return ExitCode::from(MISTAKE);
+    };
+    let help = args.first().is_some_and(|word| word == "help");
+    if help || args.iter().any(|arg| arg == "--help" || arg == "-h") {
         print!("{USAGE}{}", Settings::help());
         return ExitCode::SUCCESS;
     }
-    match run(&command, args) {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("snippetbox: {message}");
@@ -43,14 +92,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &str, args: Vec<String>) -> Result<(), String> {
-    if command == "openapi" {
-        print!("{}", openapi::text().map_err(|error| error.to_string())?);
-        return Ok(());
-    }
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let settings = Settings::read(args, variables.collect()).map_err(|mistakes| mistakes.to_string())?;
+fn run(mut args: Vec<String>) -> Result<(), String> {
+    let command = Command::take(&mut args)?;
+    let settings =
+        Settings::read(args, std::env::vars_os().collect()).map_err(|mistakes| mistakes.to_string())?;
     start_logging(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -58,19 +103,30 @@ fn run(command: &str, args: Vec<String>) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     match command {
-        "serve" => runtime.block_on(serve(settings)),
-        "migrate" => runtime.block_on(migrate(settings)),
-        other => Err(format!("there is no command `{other}`; try --help")),
+        Command::Serve => runtime.block_on(serve(settings)),
+        Command::OpenApi => print_document(),
+        Command::Migrate => runtime.block_on(migrate(settings)),
+        Command::Backup(file) => runtime.block_on(backup(&settings, &file)),
+        Command::Restore { file, force } => runtime.block_on(restore(&settings, &file, force)),
+        Command::NewEpoch => runtime.block_on(new_epoch(&settings)),
     }
 }
 
 fn start_logging(settings: &Settings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("--log: {error}"))?;
+    // The HTTP server takes each socket that is handed over for a body that failed, and would say so.
+    let filter = format!("actix_http::h1::dispatcher=off,{}", settings.log);
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()); // Colours are for eyes, not for files.
     match settings.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    Ok(())
+}
+
+fn print_document() -> Result<(), String> {
+    print!("{}", openapi::text().map_err(|error| error.to_string())?);
     Ok(())
 }
 
@@ -79,6 +135,29 @@ async fn migrate(settings: Settings) -> Result<(), String> {
     let db = Db::open(&url, settings.database_connections).await.map_err(|error| error.to_string())?;
     db.close().await;
     println!("the schema is up to date");
+    Ok(())
+}
+
+async fn backup(settings: &Settings, file: &Path) -> Result<(), String> {
+    db::backup(&settings.database_url(), file).await.map_err(|error| error.to_string())?;
+    println!("the database is copied to {}", file.display());
+    Ok(())
+}
+
+async fn restore(settings: &Settings, file: &Path, force: bool) -> Result<(), String> {
+    let (url, epoch) = (settings.database_url(), Ids::new(Clock::system()).epoch());
+    db::restore(&url, file, force, &epoch).await.map_err(|error| error.to_string())?;
+    println!(
+        "{} is in its place, as epoch {epoch}: clients that resume are told to start anew",
+        file.display()
+    );
+    Ok(())
+}
+
+async fn new_epoch(settings: &Settings) -> Result<(), String> {
+    let epoch = Ids::new(Clock::system()).epoch();
+    db::renew_epoch(&settings.database_url(), &epoch).await.map_err(|error| error.to_string())?;
+    println!("this is epoch {epoch} now: clients that resume are told to start anew");
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use crate::Failure;
 const LENGTH: usize = 10_740;
 /// Words of which contents are made, so that they compress like code.
 const WORDS: [&str; 16] = [
-    "let ", "fn ", "match ", "self.", "value", "= ", "(", ");\n", "{\n    ", "}\n", "Some", "return ", "&mut ", "name",
-    "count", ", ",
+    "let ", "fn ", "match ", "self.", "value", "= ", "(", ");\n", "{\n    ", "}\n", "Some", "return ",
+    "&mut ", "name", "count", ", ",
 ];
 
 /// Writes so many snippets of one owner.

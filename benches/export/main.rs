@@ -103,7 +103,14 @@ async fn measure(
         let due = begun + BETWEEN * u32::try_from(number)?;
         tokio::time::sleep_until(due.into()).await;
         match number % 10 {
-            0 => drop(person.post("/v1/snippets", &json!({ "title": "New", "content": "x", "visibility": "unlisted" })).await?),
+            0 => drop(
+                person
+                    .post(
+                        "/v1/snippets",
+                        &json!({ "title": "New", "content": "x", "visibility": "unlisted" }),
+                    )
+                    .await?,
+            ),
             1..5 => drop(person.get("/v1/snippets?limit=20").await?),
             _ => drop(person.get(&one).await?),
         }

@@ -12,6 +12,7 @@ CREATE TABLE users (
     name          TEXT NOT NULL,
     role          TEXT NOT NULL CHECK (role IN ('admin', 'member')),
     password_hash TEXT NOT NULL,
+    version       INTEGER NOT NULL,
     created_at    TEXT NOT NULL
 ) STRICT;
 

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     chat,
     clock::Timestamp,
-    credentials::{self, Caller},
+    credentials::{self, Caller, Scope},
     db::{Text, WriteTx},
     error::{Error, Result},
     id::id_type,
@@ -45,6 +45,7 @@ pub struct User {
     #[schema(value_type = String, example = "ann@example.com")]
     pub email: Email,
     pub role: Role,
+    pub version: i64,
     pub created_at: Timestamp,
 }
 
@@ -124,7 +125,19 @@ pub struct Registration {
 pub struct AccountChange {
     pub email: Option<Email>,
     pub name: Option<Name>,
-    pub password_hash: Option<String>,
+    pub password: Option<NewPassword>,
+}
+
+/// A new password of somebody who knew the present one.
+pub struct NewPassword {
+    pub proof: Proof,
+    pub hash: String,
+}
+
+/// That somebody knew a user's password: good for as long as that stays the same.
+pub struct Proof {
+    user: UserId,
+    password_hash: String,
 }
 
 /// Creates an account. The first one of an installation is its administrator's.
@@ -136,6 +149,7 @@ pub async fn register(app: &App, tx: &mut WriteTx, registration: Registration) -
         name: registration.name,
         email: registration.email,
         role: if first { Role::Admin } else { Role::Member },
+        version: 1,
         created_at: app.clock.now(),
     };
     store::insert(tx.conn(), &user, &registration.password_hash).await.map_err(taken)?;
@@ -152,13 +166,16 @@ pub async fn me(app: &App, caller: &Caller) -> Result<User> {
     store::find(conn.conn(), caller.require_user()?.id).await?.ok_or(Error::NotFound("user"))
 }
 
-/// An account, as its owner sees it.
-pub async fn account(tx: &mut WriteTx, id: UserId) -> Result<User> {
-    store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
+/// The account of who knew the password, unless it was changed since; until the transaction ends it stays.
+pub async fn confirm(tx: &mut WriteTx, proof: &Proof) -> Result<User> {
+    if store::hold_hash(tx.conn(), proof.user).await?.as_ref() != Some(&proof.password_hash) {
+        return Err(Error::InvalidCredentials);
+    }
+    store::find(tx.conn(), proof.user).await?.ok_or(Error::NotFound("user"))
 }
 
-/// What everybody may know of a user.
-pub async fn profile(app: &App, id: UserId) -> Result<Profile> {
+/// What everybody may know of a user, and the version of it.
+pub async fn profile(app: &App, id: UserId) -> Result<(Profile, i64)> {
     let mut conn = app.db.read().await?;
     store::find_profile(conn.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
@@ -171,44 +188,73 @@ pub async fn hold(tx: &mut WriteTx, ids: &[UserId]) -> Result<Vec<User>> {
 }
 
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
-pub async fn authenticate(app: &App, email: String, password: &str) -> Result<UserId> {
+pub async fn authenticate(app: &App, email: String, password: &str) -> Result<Proof> {
     let mut conn = app.db.read().await?;
     let found = match Email::try_from(email) {
         Ok(email) => store::find_password(conn.conn(), &email).await?,
         Err(_) => None, // What is no address is nobody's.
     };
     drop(conn);
-    let (id, hash) = found.unzip();
+    let hash = found.as_ref().map(|(_, hash)| hash.clone());
     let matches = app.passwords.verify(Password::guess(password), hash).await?;
-    id.filter(|_| matches).ok_or(Error::InvalidCredentials)
+    let proof = found.map(|(user, password_hash)| Proof { user, password_hash });
+    proof.filter(|_| matches).ok_or(Error::InvalidCredentials)
 }
 
-/// Whether `password` is the caller's present one.
-pub async fn require_password(app: &App, caller: &Caller, password: Password) -> Result<()> {
+/// The proof that `password` is the caller's present one.
+pub async fn require_password(app: &App, caller: &Caller, password: Password) -> Result<Proof> {
+    let user = caller.require_user()?.id;
     let mut conn = app.db.read().await?;
-    let hash = store::find_hash(conn.conn(), caller.require_user()?.id).await?;
+    let hash = store::find_hash(conn.conn(), user).await?;
     drop(conn);
-    if app.passwords.verify(password, hash).await? {
-        Ok(())
-    } else {
-        Err(Error::invalid("/current_password", "is not the present password"))
-    }
+    let matches = app.passwords.verify(password, hash.clone()).await?;
+    let proof = hash.map(|password_hash| Proof { user, password_hash });
+    proof.filter(|_| matches).ok_or_else(not_the_present)
 }
 
-/// Changes the caller's account. A new password ends all other sessions and tokens of the account.
-pub async fn change(app: &App, tx: &mut WriteTx, caller: &Caller, change: AccountChange) -> Result<User> {
-    let id = caller.require_user()?.id;
-    let new_password = change.password_hash.is_some();
+fn not_the_present() -> Error {
+    Error::invalid("/current_password", "is not the present password")
+}
+
+/// Changes the caller's account, if `allows` accepts its present version. A new password ends all other sessions and tokens of the account, for which the
+/// transaction must have begun alone.
+pub async fn change(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    change: AccountChange,
+    allows: impl Fn(i64) -> bool,
+) -> Result<User> {
+    let id = require_version(tx, caller, allows).await?;
+    if let Some(password) = &change.password {
+        let confirmed = confirm(tx, &password.proof).await;
+        confirmed.map_err(|error| match error {
+            Error::InvalidCredentials => not_the_present(),
+            other => other,
+        })?;
+    }
     store::update(tx.conn(), id, &change).await.map_err(taken)?;
-    if new_password {
+    if change.password.is_some() {
         credentials::end_others(app, tx, caller).await?;
     }
     store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
 }
 
-/// Deletes the caller's account with everything that is theirs, and ends their streams.
-pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
-    let id = caller.require_user()?.id;
+async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64) -> bool) -> Result<UserId> {
+    let id = caller.require(Scope::Write)?.id;
+    let user = store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))?;
+    if allows(user.version) { Ok(id) } else { Err(Error::Stale) }
+}
+
+/// Deletes the caller's account, if `allows` accepts its present version, with everything that is theirs, and ends
+/// their streams.
+pub async fn delete(
+    app: &App,
+    tx: &mut WriteTx,
+    caller: &Caller,
+    allows: impl Fn(i64) -> bool,
+) -> Result<()> {
+    let id = require_version(tx, caller, allows).await?;
     store::lock(tx.conn(), id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
     chat::forget(app, tx, caller).await?;

@@ -1,7 +1,7 @@
 //! `/v1/users` and `/v1/me`.
 
 use actix_web::{
-    HttpResponse, delete, get,
+    HttpRequest, HttpResponse, delete, get,
     http::{StatusCode, header},
     patch, post, web,
 };
@@ -9,13 +9,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{AccountChange, Email, Name, Password, Profile, Registration, User, UserId};
+use super::{AccountChange, Email, Name, NewPassword, Password, Profile, Registration, User, UserId};
 use crate::{
     app::App,
-    credentials::{Caller, Scope},
+    credentials::{self, Caller},
     error::{Error, Result},
     http::{
-        caller::ended_cookie,
+        caller::{Reader, Writer, ended_cookie},
+        etag::{self, IfMatch},
         extract::Body,
         idempotency::{self, Answer},
         problem::Problem,
@@ -85,8 +86,9 @@ async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> 
     let registration = Registration { email, name, password_hash };
     idempotency::once(&app, &caller, &attempt, async |tx| {
         let user = super::register(&app, tx, registration).await?;
+        let answer = Answer::json(StatusCode::CREATED, &user)?;
         let location = format!("/v1/users/{}", user.id);
-        Ok(Answer::json(StatusCode::CREATED, &user)?.with(&header::LOCATION, location))
+        Ok(answer.with(&header::LOCATION, location).with(&header::ETAG, etag::of(user.version)))
     })
     .await
 }
@@ -94,15 +96,18 @@ async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> 
 /// Read one's own account
 #[utoipa::path(
     tag = "accounts",
+    params(("If-None-Match" = Option<String>, Header, description = "The version that the client has")),
     responses(
-        (status = 200, description = "The account", body = User),
+        (status = 200, description = "The account", body = User,
+            headers(("ETag" = String, description = "Its version"))),
+        (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/me")]
-async fn me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
-    caller.require(Scope::Read)?;
-    Ok(HttpResponse::Ok().json(super::me(&app, &caller).await?))
+async fn me(app: web::Data<App>, Reader(caller): Reader, req: HttpRequest) -> Result<HttpResponse> {
+    let user = super::me(&app, &caller).await?;
+    Ok(etag::respond(&req, user.version, &user))
 }
 
 /// Change one's own account
@@ -110,35 +115,47 @@ async fn me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
 /// A JSON Merge Patch. A new password needs the present one, and ends all other sessions and tokens.
 #[utoipa::path(
     tag = "accounts",
+    params(("If-Match" = Option<String>, Header, description = "The version that is meant to be changed")),
     request_body(content = ChangeMe, content_type = "application/merge-patch+json"),
     responses(
-        (status = 200, description = "The account as it is now", body = User),
+        (status = 200, description = "The account as it is now", body = User,
+            headers(("ETag" = String, description = "Its new version"))),
         (status = 409, description = "The e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[patch("/v1/me")]
-async fn change_me(app: web::Data<App>, caller: Caller, body: Body<ChangeMe>) -> Result<HttpResponse> {
-    caller.require(Scope::Write)?;
+async fn change_me(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    meant: IfMatch,
+    body: Body<ChangeMe>,
+) -> Result<HttpResponse> {
     let ChangeMe { email, name, password, current_password } = body.input;
-    let password_hash = match password {
-        Some(password) => Some(new_hash(&app, &caller, current_password, password).await?),
+    let password = match password {
+        Some(password) => Some(new_password(&app, &caller, current_password, password).await?),
         None => None,
     };
-    let mut tx = app.db.write().await?;
-    let user = super::change(&app, &mut tx, &caller, AccountChange { email, name, password_hash }).await?;
+    let mut tx = credentials::begin_alone(&app, &caller).await?;
+    let change = AccountChange { email, name, password };
+    let user = super::change(&app, &mut tx, &caller, change, |version| meant.allows(version)).await?;
     tx.commit().await?;
-    Ok(HttpResponse::Ok().json(user))
+    Ok(HttpResponse::Ok().insert_header((header::ETAG, etag::of(user.version))).json(user))
 }
 
-/// The hash of a new password, for somebody who knows the present one.
-async fn new_hash(app: &App, caller: &Caller, current: Option<Password>, new: Password) -> Result<String> {
+/// A new password, for somebody who knows the present one.
+async fn new_password(
+    app: &App,
+    caller: &Caller,
+    current: Option<Password>,
+    new: Password,
+) -> Result<NewPassword> {
     let missing = || Error::invalid("/current_password", "is required with a new password");
     let current = current.ok_or_else(missing)?;
     // Counted like a sign-in: with a stolen session this would be the place to guess passwords.
     app.limits.sign_in(caller.address)?;
-    super::require_password(app, caller, current).await?;
-    app.passwords.hash(new).await
+    let proof = super::require_password(app, caller, current).await?;
+    Ok(NewPassword { proof, hash: app.passwords.hash(new).await? })
 }
 
 /// Delete one's own account
@@ -146,16 +163,16 @@ async fn new_hash(app: &App, caller: &Caller, current: Option<Password>, new: Pa
 /// Everything that belongs to it goes too, and its streams end.
 #[utoipa::path(
     tag = "accounts",
+    params(("If-Match" = Option<String>, Header, description = "The version that is meant to be deleted")),
     responses(
         (status = 204, description = "Deleted"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[delete("/v1/me")]
-async fn delete_me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
-    caller.require(Scope::Write)?;
-    let mut tx = app.db.write().await?;
-    super::delete(&app, &mut tx, &caller).await?;
+async fn delete_me(app: web::Data<App>, Writer(caller): Writer, meant: IfMatch) -> Result<HttpResponse> {
+    let mut tx = credentials::begin_alone(&app, &caller).await?;
+    super::delete(&app, &mut tx, &caller, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())
 }
@@ -163,14 +180,19 @@ async fn delete_me(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> 
 /// Read what everybody may know of a user
 #[utoipa::path(
     tag = "accounts",
-    params(("id" = UserId, Path, description = "The user")),
+    params(
+        ("id" = UserId, Path, description = "The user"),
+        ("If-None-Match" = Option<String>, Header, description = "The version that the client has"),
+    ),
     responses(
-        (status = 200, description = "The user", body = Profile),
+        (status = 200, description = "The user", body = Profile,
+            headers(("ETag" = String, description = "The version of the account"))),
+        (status = 304, description = "The client has this version"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/users/{id}")]
-async fn profile(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
-    caller.require(Scope::Read)?;
-    Ok(HttpResponse::Ok().json(super::profile(&app, *id).await?))
+async fn profile(app: web::Data<App>, _: Reader, id: Id, req: HttpRequest) -> Result<HttpResponse> {
+    let (profile, version) = super::profile(&app, *id).await?;
+    Ok(etag::respond(&req, version, &profile))
 }

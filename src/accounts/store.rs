@@ -15,18 +15,21 @@ struct UserRow {
     email: Email,
     name: Text,
     role: Role,
+    version: i64,
     created_at: Timestamp,
 }
 
 pub(super) async fn insert(conn: Conn<'_>, user: &User, password_hash: &str) -> Result<()> {
     on_conn!(conn, |c| sqlx::query(
-        "INSERT INTO users (id, email, name, role, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+        "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(user.id)
     .bind(&user.email)
     .bind(user.name.0.clone())
     .bind(user.role)
     .bind(password_hash)
+    .bind(user.version)
     .bind(user.created_at)
     .execute(c)
     .await
@@ -41,6 +44,7 @@ impl UserRow {
             name: Name(self.name),
             email: self.email,
             role: self.role,
+            version: self.version,
             created_at: self.created_at,
         }
     }
@@ -48,7 +52,7 @@ impl UserRow {
 
 pub(super) async fn find(conn: Conn<'_>, id: UserId) -> Result<Option<User>> {
     let row: Option<UserRow> = on_conn!(conn, |c| sqlx::query_as(
-        "SELECT id, email, name, role, created_at FROM users WHERE id = $1"
+        "SELECT id, email, name, role, version, created_at FROM users WHERE id = $1"
     )
     .bind(id)
     .fetch_optional(c)
@@ -62,7 +66,7 @@ pub(super) async fn hold(conn: Conn<'_>, ids: &[UserId]) -> Result<Vec<User>> {
     let rest = conn.sql(") ORDER BY id", ") ORDER BY id FOR KEY SHARE");
     let rows: Vec<UserRow> = on_conn!(conn, |c| {
         let mut query =
-            QueryBuilder::new("SELECT id, email, name, role, created_at FROM users WHERE id IN (");
+            QueryBuilder::new("SELECT id, email, name, role, version, created_at FROM users WHERE id IN (");
         let mut list = query.separated(", ");
         for id in ids {
             list.push_bind(*id);
@@ -80,12 +84,14 @@ pub(super) async fn lock(conn: Conn<'_>, id: UserId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<Profile>> {
-    let name: Option<Text> = on_conn!(conn, |c| sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
-        .bind(id)
-        .fetch_optional(c)
-        .await?);
-    Ok(name.map(|name| Profile { id, name: Name(name) }))
+/// What everybody may know of a user, and its version.
+pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<(Profile, i64)>> {
+    let row: Option<(Text, i64)> =
+        on_conn!(conn, |c| sqlx::query_as("SELECT name, version FROM users WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?);
+    Ok(row.map(|(name, version)| (Profile { id, name: Name(name) }, version)))
 }
 
 pub(super) async fn find_password(conn: Conn<'_>, email: &Email) -> Result<Option<(UserId, String)>> {
@@ -102,16 +108,25 @@ pub(super) async fn find_hash(conn: Conn<'_>, id: UserId) -> Result<Option<Strin
         .await?))
 }
 
+/// The hash of a user's password, which stays until the transaction ends.
+pub(super) async fn hold_hash(conn: Conn<'_>, id: UserId) -> Result<Option<String>> {
+    let sql = conn.sql(
+        "SELECT password_hash FROM users WHERE id = $1",
+        "SELECT password_hash FROM users WHERE id = $1 FOR KEY SHARE",
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?))
+}
+
 pub(super) async fn update(conn: Conn<'_>, id: UserId, change: &AccountChange) -> Result<()> {
     on_conn!(conn, |c| sqlx::query(
         "UPDATE users SET email = COALESCE($2, email), name = COALESCE($3, name),
-                          password_hash = COALESCE($4, password_hash)
+                          password_hash = COALESCE($4, password_hash), version = version + 1
          WHERE id = $1"
     )
     .bind(id)
     .bind(change.email.as_ref())
     .bind(change.name.as_ref().map(|name| name.0.clone()))
-    .bind(change.password_hash.as_deref())
+    .bind(change.password.as_ref().map(|password| password.hash.clone()))
     .execute(c)
     .await
     .map(drop)?);

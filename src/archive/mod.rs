@@ -49,7 +49,7 @@ mod tests {
 
     fn written(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), tempfile::tempfile().unwrap());
-        let at = Timestamp::from(DateTime::from_timestamp_millis(1_767_268_801_000).unwrap());
+        let at = Timestamp::try_from(DateTime::from_timestamp_millis(1_767_268_801_000).unwrap()).unwrap();
         for (name, content) in files {
             writer.add(name, at, content).unwrap();
         }

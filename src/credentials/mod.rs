@@ -3,9 +3,11 @@
 //! Sessions, personal access tokens and stream tokens are one table. A token is 256 random bits with a
 //! recognisable prefix; only its SHA-256 is stored.
 
+mod begin;
 mod caller;
 pub mod routes;
 mod store;
+mod values;
 
 use std::{
     collections::HashMap,
@@ -17,9 +19,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::caller::{Caller, Identity, Kind, Scope};
+pub use self::{
+    begin::{begin, begin_alone},
+    caller::{Caller, Identity, Kind, Scope},
+};
 use crate::{
-    accounts::{self, UserId},
+    accounts::{self, Proof, User, UserId},
     app::App,
     clock::Timestamp,
     db::WriteTx,
@@ -74,8 +79,11 @@ pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
     if !token.starts_with("sbx_") {
         return Ok(None);
     }
-    let mut conn = app.db.read().await?;
-    let found = store::find_by_digest(conn.conn(), &seal::digest(&[token.as_bytes()])).await?;
+    let load = async |digests: Vec<[u8; 32]>| {
+        let mut conn = app.db.read().await?;
+        store::find_by_digest(conn.conn(), &digests).await
+    };
+    let found = app.identities.find(seal::digest(&[token.as_bytes()]), load).await?;
     let now = app.clock.now();
     let Some(identity) = found.filter(|found| found.expires_at.is_none_or(|end| end > now)) else {
         return Ok(None);
@@ -86,13 +94,16 @@ pub async fn identify(app: &App, token: &str) -> Result<Option<Identity>> {
     Ok(Some(identity))
 }
 
-/// Opens a session.
-pub async fn open_session(app: &App, tx: &mut WriteTx, user: UserId) -> Result<Issued> {
+/// Opens a session for somebody who has proved to know the password, if it is still the same.
+pub async fn open_session(app: &App, tx: &mut WriteTx, proof: &Proof) -> Result<(Issued, User)> {
+    let user = accounts::confirm(tx, proof).await?;
     let expires_at = Some(app.clock.now().plus(app.settings.session_ttl));
-    issue(app, tx, New { user, kind: Kind::Session, scopes: &Scope::ALL, expires_at, ..New::default() }).await
+    let session =
+        New { user: user.id, kind: Kind::Session, scopes: &Scope::ALL, expires_at, ..New::default() };
+    Ok((issue(app, tx, session).await?, user))
 }
 
-/// Makes a personal access token.
+/// Makes a personal access token. One that is made with another ends with that.
 pub async fn create_token(
     app: &App,
     tx: &mut WriteTx,
@@ -109,8 +120,15 @@ pub async fn create_token(
     if expires_at.is_some_and(|end| end <= app.clock.now()) {
         return Err(Error::invalid("/expires_at", "must lie in the future"));
     }
+    // What a token makes ends with it; what a session makes is there to outlive it.
+    let (parent, last_end) = match who.kind {
+        Kind::Session => (None, None),
+        Kind::Personal | Kind::Stream => (Some(who.credential), who.expires_at),
+    };
+    let expires_at = [expires_at, last_end].into_iter().flatten().min();
     let (user, name) = (who.id, Some(name));
-    issue(app, tx, New { user, kind: Kind::Personal, name, scopes, expires_at, ..New::default() }).await
+    issue(app, tx, New { user, parent, kind: Kind::Personal, name, scopes, expires_at, ..New::default() })
+        .await
 }
 
 /// Makes a token that can open streams and nothing else. It ends with the credential that made it.
@@ -204,18 +222,16 @@ pub async fn end_others(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<
 }
 
 async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
-    let mut ended = store::children(tx.conn(), id).await?;
-    ended.push(id);
-    for id in &ended {
+    for id in store::family(tx.conn(), id).await? {
         let event = NewEvent {
             kind: "credential_revoked",
-            topic: guard(*id),
+            topic: guard(id),
             feed: None,
             audience: None,
             effect: Some(Effect::End),
             actor: None,
             origin: None,
-            data: Json::of(id)?,
+            data: Json::of(&id)?,
             at: app.clock.now(),
         };
         realtime::append(tx.conn(), event).await?;

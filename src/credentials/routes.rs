@@ -7,24 +7,26 @@ use actix_web::{
     http::{StatusCode, header},
     post, web,
 };
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Caller, CredentialId, Issued, Scope, Token};
+use super::{
+    Caller, CredentialId, Issued, Scope, Token,
+    values::{TopicName, scopes, token_name, topics, ttl},
+};
 use crate::{
     accounts::{self, User},
     app::App,
     clock::Timestamp,
     error::Result,
     http::{
-        caller::{ended_cookie, session_cookie},
+        caller::{Reader, Writer, ended_cookie, session_cookie},
         extract::{Body, Query},
         idempotency::{self, Answer},
         page::{self, Limit, Page},
         problem::Problem,
     },
-    streams::Topic,
 };
 
 /// The list that a cursor of `GET /v1/tokens` belongs to.
@@ -69,7 +71,7 @@ struct NewToken {
     #[serde(deserialize_with = "scopes")]
     #[schema(min_items = 1, max_items = 4)]
     scopes: Vec<Scope>,
-    /// When it ends by itself; never, unless given
+    /// When it ends by itself; never, unless given or the token that it is made with ends by itself
     expires_at: Option<Timestamp>,
 }
 
@@ -108,47 +110,6 @@ struct StreamWish {
     ttl_s: Option<u32>,
 }
 
-/// The name of a topic that could exist: a token for a misspelt one would only fail later, out of sight.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct TopicName(String);
-
-impl TryFrom<String> for TopicName {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if Topic::parse(&text).is_some() { Ok(Self(text)) } else { Err("is not the name of a topic") }
-    }
-}
-
-fn token_name<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
-    let good = |name: &String| !name.trim().is_empty() && name.chars().count() <= 80;
-    ruled(input, good, "must have 1 to 80 characters, not only blanks")
-}
-
-fn scopes<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Scope>, D::Error> {
-    let twice = |given: &[Scope]| (1..given.len()).any(|index| given[..index].contains(&given[index]));
-    ruled(input, |given: &Vec<_>| !given.is_empty() && !twice(given), "must be 1 to 4 different scopes")
-}
-
-fn topics<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<TopicName>>, D::Error> {
-    let good = |names: &Option<Vec<_>>| names.as_ref().is_none_or(|names| (1..=100).contains(&names.len()));
-    ruled(input, good, "must be 1 to 100 topics")
-}
-
-fn ttl<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
-    ruled(input, |ttl: &Option<u32>| ttl.is_none_or(|ttl| (1..=3_600).contains(&ttl)), "must be 1 to 3600")
-}
-
-/// Reads a field, unless it breaks the field's rule.
-fn ruled<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    input: D,
-    good: impl FnOnce(&T) -> bool,
-    rule: &str,
-) -> Result<T, D::Error> {
-    T::deserialize(input).and_then(|value| if good(&value) { Ok(value) } else { Err(D::Error::custom(rule)) })
-}
-
 /// A stream token that was just made.
 #[derive(Debug, Serialize, ToSchema)]
 struct StreamToken {
@@ -179,10 +140,9 @@ async fn open_session(
     app.limits.sign_in(caller.address)?;
     let SignIn { email, password } = body.input;
     // Checked even when the answer is a repetition: a changed password must not open what it opened before.
-    let id = accounts::authenticate(&app, email, &password).await?;
+    let proof = accounts::authenticate(&app, email, &password).await?;
     idempotency::once(&app, &caller, &body.attempt, async |tx| {
-        let user = accounts::account(tx, id).await?;
-        let Issued { token, expires_at, .. } = super::open_session(&app, tx, id).await?;
+        let (Issued { token, expires_at, .. }, user) = super::open_session(&app, tx, &proof).await?;
         let cookie = session_cookie(&app, &req, &token).to_string();
         let session = Session { token, expires_at, user };
         Ok(Answer::json(StatusCode::CREATED, &session)?.with(&header::SET_COOKIE, cookie))
@@ -202,7 +162,7 @@ async fn open_session(
 )]
 #[delete("/v1/sessions/current")]
 async fn end_session(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = super::begin_alone(&app, &caller).await?;
     super::end_current(&app, &mut tx, &caller).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())
@@ -210,7 +170,8 @@ async fn end_session(app: web::Data<App>, caller: Caller) -> Result<HttpResponse
 
 /// Make a personal access token
 ///
-/// The answer shows the token this once. It cannot do more than what it was made with.
+/// The answer shows the token this once. It cannot do more than what it was made with. Made with a session, it is
+/// good until it is revoked or `expires_at`; made with another token, it also ends when that one does.
 #[utoipa::path(
     tag = "credentials",
     request_body = NewToken,
@@ -220,7 +181,11 @@ async fn end_session(app: web::Data<App>, caller: Caller) -> Result<HttpResponse
     ),
 )]
 #[post("/v1/tokens")]
-async fn create_token(app: web::Data<App>, caller: Caller, body: Body<NewToken>) -> Result<HttpResponse> {
+async fn create_token(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    body: Body<NewToken>,
+) -> Result<HttpResponse> {
     let NewToken { name, scopes, expires_at } = body.input;
     idempotency::once(&app, &caller, &body.attempt, async |tx| {
         let made = super::create_token(&app, tx, &caller, &name, &scopes, expires_at).await?;
@@ -269,8 +234,8 @@ async fn list_tokens(
     ),
 )]
 #[delete("/v1/tokens/{id}")]
-async fn revoke_token(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn revoke_token(app: web::Data<App>, Writer(caller): Writer, id: Id) -> Result<HttpResponse> {
+    let mut tx = super::begin_alone(&app, &caller).await?;
     super::revoke_token(&app, &mut tx, &caller, *id).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())
@@ -288,7 +253,11 @@ async fn revoke_token(app: web::Data<App>, caller: Caller, id: Id) -> Result<Htt
     ),
 )]
 #[post("/v1/stream-tokens")]
-async fn stream_token(app: web::Data<App>, caller: Caller, body: Body<StreamWish>) -> Result<HttpResponse> {
+async fn stream_token(
+    app: web::Data<App>,
+    Reader(caller): Reader,
+    body: Body<StreamWish>,
+) -> Result<HttpResponse> {
     let topics = body.input.topics.map(|names| names.into_iter().map(|name| name.0).collect::<Vec<_>>());
     let ttl = Duration::from_secs(body.input.ttl_s.unwrap_or(3_600).into());
     idempotency::once(&app, &caller, &body.attempt, async |tx| {

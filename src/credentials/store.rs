@@ -1,13 +1,15 @@
 //! The table `credentials`.
 
-use sqlx::types::Json;
+use std::collections::HashMap;
+
+use sqlx::{QueryBuilder, types::Json};
 
 use super::{CredentialId, Identity, Issued, Kind, New, Scope, Token};
 use crate::{
     accounts::{Name, Role, UserId},
     clock::Timestamp,
-    db::{Conn, Text, on_conn},
-    error::Result,
+    db::{Conn, Text, on_conn, push_keys},
+    error::{Error, Result},
 };
 
 pub(super) async fn insert(conn: Conn<'_>, issued: &Issued, digest: &[u8], new: &New<'_>) -> Result<()> {
@@ -35,6 +37,7 @@ pub(super) async fn insert(conn: Conn<'_>, issued: &Issued, digest: &[u8], new: 
 
 #[derive(sqlx::FromRow)]
 struct IdentityRow {
+    digest: Vec<u8>,
     user_id: UserId,
     user_name: Text,
     role: Role,
@@ -45,26 +48,65 @@ struct IdentityRow {
     expires_at: Option<Timestamp>,
 }
 
-pub(super) async fn find_by_digest(conn: Conn<'_>, digest: &[u8]) -> Result<Option<Identity>> {
-    let row: Option<IdentityRow> = on_conn!(conn, |c| sqlx::query_as(
-        "SELECT u.id AS user_id, u.name AS user_name, u.role AS role, c.id AS credential, c.kind AS kind,
-                c.scopes AS scopes, c.topics AS topics, c.expires_at AS expires_at
-         FROM credentials c JOIN users u ON u.id = c.user_id
-         WHERE c.digest = $1"
-    )
-    .bind(digest.to_vec())
-    .fetch_optional(c)
-    .await?);
-    Ok(row.map(|row| Identity {
-        id: row.user_id,
-        name: Name::from(row.user_name),
-        role: row.role,
-        credential: row.credential,
-        kind: row.kind,
-        scopes: row.scopes.0,
-        topics: row.topics.map(|topics| topics.0),
-        expires_at: row.expires_at,
-    }))
+/// Whom the credentials with these digests prove, as far as there are any.
+pub(super) async fn find_by_digest(
+    conn: Conn<'_>,
+    digests: &[[u8; 32]],
+) -> Result<HashMap<[u8; 32], Identity>> {
+    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.to_vec()).collect();
+    let rows: Vec<IdentityRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "SELECT c.digest AS digest, u.id AS user_id, u.name AS user_name, u.role AS role, c.id AS credential,
+                    c.kind AS kind, c.scopes AS scopes, c.topics AS topics, c.expires_at AS expires_at
+             FROM credentials c JOIN users u ON u.id = c.user_id WHERE c.digest IN ",
+        );
+        push_keys(&mut query, &digests);
+        query.build_query_as().fetch_all(c).await?
+    });
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let digest =
+            row.digest.try_into().map_err(|_| Error::Internal("a digest has another length".into()))?;
+        let identity = Identity {
+            id: row.user_id,
+            name: Name::from(row.user_name),
+            role: row.role,
+            credential: row.credential,
+            kind: row.kind,
+            scopes: row.scopes.0,
+            topics: row.topics.map(|topics| topics.0),
+            expires_at: row.expires_at,
+        };
+        found.insert(digest, identity);
+    }
+    Ok(found)
+}
+
+/// PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
+macro_rules! present {
+    () => {
+        "SELECT c.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE c.id = $1"
+    };
+}
+
+const PRESENT: &str = present!();
+
+/// Whether a credential is there, which it then is until the transaction ends.
+pub(super) async fn hold(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+/// The same, while no other transaction holds a credential of this user.
+pub(super) async fn hold_alone(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
+    let sql = conn.sql(PRESENT, concat!(present!(), " FOR UPDATE OF u, c"));
+    is_present(conn, sql, id).await
+}
+
+async fn is_present(conn: Conn<'_>, sql: &'static str, id: CredentialId) -> Result<bool> {
+    let found: Option<CredentialId> =
+        on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?);
+    Ok(found.is_some())
 }
 
 #[derive(sqlx::FromRow)]
@@ -114,11 +156,18 @@ pub(super) async fn is_token_of(conn: Conn<'_>, id: CredentialId, user: UserId) 
     .await?))
 }
 
-pub(super) async fn children(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar("SELECT id FROM credentials WHERE parent_id = $1")
-        .bind(id)
-        .fetch_all(c)
-        .await?))
+/// A credential, and all that were made with it or with one of those.
+pub(super) async fn family(conn: Conn<'_>, id: CredentialId) -> Result<Vec<CredentialId>> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "WITH RECURSIVE family (id) AS (
+             SELECT id FROM credentials WHERE id = $1
+             UNION ALL SELECT c.id FROM credentials c JOIN family f ON c.parent_id = f.id
+         )
+         SELECT id FROM family"
+    )
+    .bind(id)
+    .fetch_all(c)
+    .await?))
 }
 
 /// All credentials of a user but one and its children.

@@ -1,23 +1,21 @@
 //! Custom topics: any client may tell anything to whoever listens under a name that it made up.
 
+mod data;
 pub mod routes;
 
 use serde::Deserialize;
-use serde_json::Value;
 
+pub use self::data::Data;
 use crate::{
     app::App,
     credentials::{Caller, Scope},
     db::WriteTx,
     error::Result,
-    realtime::{self, Envelope, Ephemeral, Frame, Json, NewEvent},
+    realtime::{self, Envelope, Ephemeral, Frame, NewEvent},
 };
 
-/// How many bytes the data of one event may have, as it goes out.
-const DATA_LIMIT: usize = 64 << 10;
-
 /// The names of the server's own events. A client that listens to one of them must be able to rely on who sent it.
-const RESERVED: [&str; 39] = [
+const RESERVED: &[&str] = &[
     "snippet_created",
     "snippet_updated",
     "snippet_deleted",
@@ -34,6 +32,7 @@ const RESERVED: [&str; 39] = [
     "typing",
     "presence_state",
     "presence_diff",
+    "presence_count",
     "notification_created",
     "notification_read",
     "notification_deleted",
@@ -107,22 +106,6 @@ impl TryFrom<String> for EventType {
     }
 }
 
-/// What a client tells: any JSON of at most 64 KiB as it goes out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Value")]
-pub struct Data(Json);
-
-impl TryFrom<Value> for Data {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<Self, Self::Error> {
-        match Json::of(&value) {
-            Ok(json) if json.as_str().len() <= DATA_LIMIT => Ok(Self(json)),
-            _ => Err("must have at most 65536 bytes as compact JSON"),
-        }
-    }
-}
-
 /// The topic behind a name.
 #[must_use]
 pub fn topic(name: &Name) -> String {
@@ -173,9 +156,7 @@ pub fn tell(app: &App, caller: &Caller, name: &Name, kind: &EventType, data: &Da
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
-    use super::{DATA_LIMIT, Data, EventType, Name};
+    use super::{EventType, Name};
 
     #[test]
     fn names_of_topics() {
@@ -191,14 +172,5 @@ mod tests {
         assert!(good("x") && good("cursor_moved2") && good(&"a".repeat(64)));
         let bad = ["", "_a", "2a", "A", "a-b", "a\n", "metrics", "snippet_created", &"a".repeat(65)];
         assert!(bad.iter().all(|text| !good(text)));
-    }
-
-    #[test]
-    fn data_is_measured_as_it_goes_out() {
-        let fits = |value: Value| Data::try_from(value).is_ok();
-        assert!(fits(Value::Null) && fits(json!("x".repeat(DATA_LIMIT - 2))));
-        assert!(!fits(json!("x".repeat(DATA_LIMIT - 1))));
-        // Three bytes that leave as an escape of six.
-        assert!(!fits(json!("\u{2028}".repeat(DATA_LIMIT / 4))));
     }
 }

@@ -8,9 +8,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{Data, EventType, Name};
 use crate::{
     app::App,
-    credentials::{Caller, Scope},
     error::{Error, Result},
     http::{
+        caller::Writer,
         extract::Body,
         idempotency::{self, Answer},
         problem::Problem,
@@ -64,11 +64,10 @@ struct Published {
 #[post("/v1/topics/custom:{name}/events")]
 async fn publish(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     name: TopicName,
     body: Body<Publish>,
 ) -> Result<HttpResponse> {
-    caller.require(Scope::Write)?;
     let name = Name::try_from(name.into_inner()).map_err(|_| Error::NotFound("topic"))?;
     let (Publish { kind, data, ephemeral }, attempt) = (body.input, body.attempt);
     if ephemeral {
@@ -80,7 +79,7 @@ async fn publish(
         &caller,
         &attempt,
         async |tx| super::publish(&app, tx, &caller, &name, &kind, data).await,
-        async |appended| accepted(Some(wire_id(&app, appended).await?)),
+        async |appended| accepted(wire_id(&app, appended).await?),
     )
     .await
 }
@@ -91,6 +90,7 @@ fn accepted(id: Option<String>) -> Result<Answer> {
 
 /// The id under which an appended event goes out. On PostgreSQL it gets its place only after the commit, so this
 /// must not be called in the transaction.
-async fn wire_id(app: &App, appended: i64) -> Result<String> {
-    Ok(app.realtime.log.id(app.realtime.log.place_of(appended).await?))
+async fn wire_id(app: &App, appended: i64) -> Result<Option<String>> {
+    let log = &app.realtime.log;
+    Ok(log.place_of(appended).await?.map(|place| log.id(place)))
 }

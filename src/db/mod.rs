@@ -7,9 +7,11 @@
 //! bound as [`Text`], because PostgreSQL cannot hold the character NUL.
 #![deny(missing_docs)]
 
+mod backup;
 mod installation;
 mod migrate;
 mod postgres;
+mod shared;
 mod sqlite;
 mod text;
 
@@ -20,7 +22,13 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
-pub use self::{installation::Installation, migrate::StartError, text::Text};
+pub use self::{
+    backup::{BackupError, backup, renew_epoch, restore},
+    installation::Installation,
+    migrate::StartError,
+    shared::{Shared, push_keys},
+    text::Text,
+};
 use crate::error::Result;
 
 /// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.
@@ -44,7 +52,7 @@ pub struct Db {
 #[derive(Clone)]
 enum Engine {
     Sqlite { reader: SqlitePool, writer: sqlite::Writer },
-    Postgres(PgPool),
+    Postgres(postgres::Database),
 }
 
 /// A borrowed connection of either kind; queries run on it through `on_conn!`.
@@ -79,6 +87,8 @@ pub enum ReadConn {
     Sqlite(PoolConnection<Sqlite>),
     /// From the pool of PostgreSQL.
     Postgres(PoolConnection<Postgres>),
+    /// The same, in a transaction with settings of its own.
+    PostgresTx(Transaction<'static, Postgres>),
 }
 
 impl ReadConn {
@@ -87,9 +97,13 @@ impl ReadConn {
         match self {
             Self::Sqlite(conn) => Conn::Sqlite(conn),
             Self::Postgres(conn) => Conn::Postgres(conn),
+            Self::PostgresTx(tx) => Conn::Postgres(tx),
         }
     }
 }
+
+/// PostgreSQL goes on with a statement whose client has gone, so it is given a limit.
+const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
 
 /// A transaction that writes: all of it is there after [`commit`](Self::commit), and nothing when it is dropped.
 pub struct WriteTx {
@@ -145,7 +159,7 @@ impl Db {
     pub fn postgres(&self) -> Option<&PgPool> {
         match &self.engine {
             Engine::Sqlite { .. } => None,
-            Engine::Postgres(pool) => Some(pool),
+            Engine::Postgres(postgres) => Some(&postgres.pool),
         }
     }
 
@@ -156,7 +170,19 @@ impl Db {
     pub async fn read(&self) -> Result<ReadConn> {
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
-            Engine::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
+            Engine::Postgres(postgres) => ReadConn::Postgres(postgres.acquire().await?),
+        })
+    }
+
+    /// A connection to read with for somebody who may be gone before the answer: on PostgreSQL no statement takes
+    /// longer than two seconds. On SQLite a statement ends at its next row when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When none becomes free in time.
+    pub async fn read_briefly(&self) -> Result<ReadConn> {
+        Ok(match &self.engine {
+            Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
+            Engine::Postgres(postgres) => ReadConn::PostgresTx(postgres.begin(Some(BEGIN_BRIEF)).await?),
         })
     }
 
@@ -167,7 +193,7 @@ impl Db {
     pub async fn write(&self) -> Result<WriteTx> {
         let open = match &self.engine {
             Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin().await?),
-            Engine::Postgres(pool) => OpenTx::Postgres(pool.begin().await?),
+            Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin(None).await?),
         };
         Ok(WriteTx { open, committed: Arc::clone(&self.committed) })
     }
@@ -184,7 +210,7 @@ impl Db {
                 reader.close().await;
                 writer.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(postgres) => postgres.pool.close().await,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A durable commit costs a sync of the disk, whatever it holds. So writes that wait for the one writer share a
 //! transaction: each has a savepoint of its own, which it can roll back alone, and is acknowledged only after the
 //! common `COMMIT`. The queue of the lock makes the groups: the task that commits asks for the lock when a group
-//! opens, so it comes after those who were waiting then, and before all who come later.
+//! opens, so it comes after those who were waiting then; it lets those go first who have come meanwhile.
 
 use std::{
     str::FromStr as _,
@@ -28,6 +28,9 @@ use super::{
     migrate::{self, SQLITE},
 };
 use crate::error::{Error, Result};
+
+/// How many writes a group takes while more are waiting.
+const MAX_GROUP: usize = 128;
 
 /// The oldest SQLite without the bug that could reset a write-ahead log under concurrent checkpoints.
 const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
@@ -87,14 +90,27 @@ struct Group {
     conn: SqliteConnection,
     /// Whether `BEGIN` has run; then a commit is on its way, somewhere in the queue of the lock.
     open: bool,
-    /// Whether a savepoint was left without an end, because its write was dropped.
-    torn: bool,
+    savepoint: Savepoint,
+    /// Whether a savepoint was gone when it was needed: then SQLite has rolled back the whole transaction.
+    lost: bool,
     members: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// The innermost savepoint of the open transaction. All have one name, which SQLite reads as the innermost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// There is none, or one in which nothing has happened: the write that set it was dropped while it did.
+    Empty,
+    /// A write is in it, or was dropped in it.
+    Used,
+    /// Its write has ended, and the next one releases it along with setting its own.
+    Done,
 }
 
 impl Writer {
     fn new(conn: SqliteConnection) -> Self {
-        let group = Group { conn, open: false, torn: false, members: Vec::new() };
+        let group =
+            Group { conn, open: false, savepoint: Savepoint::Empty, lost: false, members: Vec::new() };
         Self { group: Arc::new(Mutex::new(group)), waiting: Arc::default(), runtime: Handle::current() }
     }
 
@@ -109,8 +125,12 @@ impl Writer {
                 return Err(error.into());
             }
         }
-        group.torn = true; // Until the savepoint is released: dropping the write at any moment leaves it torn.
-        group.run("SAVEPOINT one_write").await?;
+        let sql = match std::mem::replace(&mut group.savepoint, Savepoint::Empty) {
+            Savepoint::Done => "RELEASE one_write; SAVEPOINT one_write",
+            Savepoint::Empty | Savepoint::Used => "SAVEPOINT one_write",
+        };
+        group.run_or_lose(sql).await?;
+        group.savepoint = Savepoint::Used; // Until its end: a write that is dropped at any moment leaves it so.
         Ok(Write { group })
     }
 
@@ -131,11 +151,15 @@ impl Writer {
     }
 
     fn commit_later(&self) {
-        let group = Arc::clone(&self.group);
-        self.runtime.spawn(async move {
-            let mut group = group.lock_owned().await;
-            group.mend().await;
-            group.commit().await;
+        let Self { group, waiting, runtime } = self.clone();
+        runtime.spawn(async move {
+            loop {
+                let mut group = group.lock().await;
+                if waiting.load(Ordering::Relaxed) == 0 || group.members.len() >= MAX_GROUP {
+                    group.mend().await;
+                    return group.commit().await;
+                }
+            }
         });
     }
 }
@@ -145,17 +169,19 @@ impl Group {
         sqlx::query(sql).execute(&mut self.conn).await.map(drop)
     }
 
+    /// Sets, releases or undoes a savepoint. When that fails, nothing of the group may be acknowledged.
+    async fn run_or_lose(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        let result = self.run(sql).await;
+        self.lost |= result.is_err();
+        result
+    }
+
     /// Undoes what a dropped write left behind.
     async fn mend(&mut self) {
-        if !std::mem::take(&mut self.torn) {
-            return;
-        }
-        for sql in ["ROLLBACK TO one_write", "RELEASE one_write"] {
-            if let Err(error) = self.run(sql).await {
-                // The write was dropped between asking for its release and hearing of it, or the engine has
-                // rolled back the whole group by itself, which the commit will find out.
-                tracing::debug!(%error, sql, "a dropped write had no savepoint left");
-            }
+        if self.savepoint == Savepoint::Used {
+            // A failure is known to the commit, which tells it to all.
+            drop(self.run_or_lose("ROLLBACK TO one_write").await);
+            self.savepoint = Savepoint::Empty;
         }
     }
 
@@ -163,16 +189,26 @@ impl Group {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        let result = self.run("COMMIT").await;
+        self.savepoint = Savepoint::Empty;
+        let lost = std::mem::take(&mut self.lost);
+        let result = if lost { Err(rolled_back()) } else { self.run("COMMIT").await };
         if result.is_err() {
             // After a failed commit (a full disk, say) the transaction may still be open.
             drop(self.run("ROLLBACK").await);
         }
         let result = result.map_err(Error::from);
+        // Each commit is one sync of the disk: together they tell how many writes share one.
+        metrics::counter!("snippetbox_commits_total").increment(1);
+        metrics::counter!("snippetbox_writes_total").increment(self.members.len() as u64);
         for member in self.members.drain(..) {
             drop(member.send(result.clone())); // A member that is gone needs no answer.
         }
     }
+}
+
+/// What those are told whose writes were lost along with another's, by a full disk for instance.
+fn rolled_back() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other("SQLite has rolled back the transaction of several writes"))
 }
 
 /// One place in the queue of writers.
@@ -206,11 +242,119 @@ impl Write {
 
     /// Ends this write's part, lets the next one in, and waits until the group is on disk.
     pub(super) async fn commit(mut self) -> Result<()> {
-        self.group.run("RELEASE one_write").await?;
-        self.group.torn = false;
+        self.group.savepoint = Savepoint::Done;
         let (done, committed) = oneshot::channel();
         self.group.members.push(done);
         drop(self.group);
         committed.await.map_err(|_| Error::Internal("the writer ended before it committed".into()))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::SqliteConnection;
+
+    use super::{Savepoint, Writer, open};
+
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        let url = format!("sqlite://{}/test.db", folder.path().display());
+        let (_, writer) = open(&url, 1).await.unwrap();
+        let mut write = writer.begin().await.unwrap();
+        sqlx::query("CREATE TABLE t (n INTEGER)").execute(write.conn()).await.unwrap();
+        write.commit().await.unwrap();
+        writer
+    }
+
+    async fn insert(conn: &mut SqliteConnection, number: i64) {
+        sqlx::query("INSERT INTO t VALUES ($1)").bind(number).execute(conn).await.unwrap();
+    }
+
+    async fn numbers(writer: &Writer) -> Vec<i64> {
+        let mut group = writer.group.lock().await;
+        sqlx::query_scalar("SELECT n FROM t ORDER BY n").fetch_all(&mut group.conn).await.unwrap()
+    }
+
+    /// Keeps the committing task out of the way, as writers do who wait in the queue.
+    fn hold(writer: &Writer) -> super::Place<'_> {
+        super::Place::take(&writer.waiting).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_dropped_write_leaves_its_neighbours_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let held = hold(&writer);
+        let mut commits = Vec::new();
+        for number in 1..=6 {
+            let mut write = writer.begin().await.unwrap();
+            insert(write.conn(), number).await;
+            if number % 2 == 0 {
+                drop(write);
+            } else {
+                commits.push(tokio::spawn(write.commit()));
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(held);
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        assert_eq!(numbers(&writer).await, [1, 3, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_dropped_while_it_begins_undoes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let held = hold(&writer);
+        let mut write = writer.begin().await.unwrap();
+        insert(write.conn(), 1).await;
+        let first = tokio::spawn(write.commit());
+        tokio::task::yield_now().await;
+        // Dropped at each of its steps, whichever of them has reached the database.
+        for polls in 0..8 {
+            let mut begin = Box::pin(writer.begin());
+            for _ in 0..polls {
+                if futures_util::poll!(&mut begin).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut write = writer.begin().await.unwrap();
+        insert(write.conn(), 2).await;
+        let second = tokio::spawn(write.commit());
+        tokio::task::yield_now().await;
+        drop(held);
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(numbers(&writer).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn when_the_transaction_is_lost_nobody_of_the_group_is_told_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let held = hold(&writer);
+        let mut write = writer.begin().await.unwrap();
+        insert(write.conn(), 1).await;
+        let before = tokio::spawn(write.commit());
+        tokio::task::yield_now().await;
+        let mut write = writer.begin().await.unwrap();
+        // As SQLite does by itself when the disk is full.
+        sqlx::query("ROLLBACK").execute(write.conn()).await.unwrap();
+        drop(write);
+        let mut write = writer.begin().await.unwrap();
+        insert(write.conn(), 3).await;
+        let behind = tokio::spawn(write.commit());
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(before.await.unwrap().is_err());
+        assert!(behind.await.unwrap().is_err());
+        let mut write = writer.begin().await.unwrap();
+        insert(write.conn(), 4).await;
+        write.commit().await.unwrap();
+        assert_eq!(numbers(&writer).await, [4]);
+        assert!(writer.group.lock().await.savepoint == Savepoint::Empty);
     }
 }

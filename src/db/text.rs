@@ -11,6 +11,14 @@ use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub String);
 
+impl Text {
+    /// Text as a column has it, where it comes in some other way than as a column.
+    #[must_use]
+    pub fn stored(column: String) -> Self {
+        Self(unescape(column))
+    }
+}
+
 const ESCAPE: char = '\u{1}';
 
 fn escape(text: &str) -> Cow<'_, str> {

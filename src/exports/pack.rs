@@ -74,8 +74,8 @@ async fn feed(
     meter.expect(snippets::count_all_of(app, &filter).await?);
     let (mut after, mut count, mut pace) = (None, 0, Pace::new(app.settings.job_rate));
     loop {
-        let (page, next) = snippets::list_all_of(app, &filter, after, PAGE).await?;
-        for snippet in page {
+        let page = snippets::list_all_of(app, &filter, after, PAGE).await?;
+        for snippet in page.snippets {
             pace.spend(snippet.content.as_ref().map_or(0, |content| content.as_str().len())).await;
             if line.send(Some(snippet)).await.is_err() {
                 return Ok(()); // The other side has failed, and says why.
@@ -83,10 +83,10 @@ async fn feed(
             count += 1;
             meter.reach(count);
         }
-        if next.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
-        after = next;
     }
     meter.expect(count);
     let _ = line.send(None).await; // As above.

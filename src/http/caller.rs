@@ -1,6 +1,6 @@
 //! Who asks: from the headers, the cookie or the query of a request to a [`Caller`].
 
-use std::{collections::HashSet, future::Future, net::IpAddr, pin::Pin};
+use std::{future::Future, pin::Pin, rc::Rc};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -9,16 +9,14 @@ use actix_web::{
     http::header,
     web,
 };
-use utoipa::openapi::{
-    OpenApi, RefOr,
-    path::{Parameter, ParameterIn},
-};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::{parameters, proxy};
 use crate::{
     app::App,
-    credentials::{self, Caller, Identity, Kind},
-    error::{Error, Result, Violation},
+    credentials::{self, Caller, Identity, Kind, Scope},
+    error::{Error, Result},
     limits::Key,
 };
 
@@ -28,110 +26,142 @@ pub const COOKIE: &str = "session";
 /// The caller of a route that opens or changes streams, where stream tokens are good too.
 pub struct StreamCaller(pub Caller);
 
+/// The caller of a route that only those who may read can use.
+pub struct Reader(pub Caller);
+
+/// The caller of a route that only those who may write can use.
+pub struct Writer(pub Caller);
+
+type Found<T> = Pin<Box<dyn Future<Output = Result<T>>>>;
+
 impl FromRequest for Caller {
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+    type Future = Found<Self>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let req = req.clone();
-        Box::pin(async move {
-            let caller = identify(&req, None).await?;
-            if caller.identity.as_ref().is_some_and(|who| who.kind == Kind::Stream) {
-                return Err(Error::Forbidden("a stream token opens streams and nothing else"));
-            }
-            Ok(caller)
+        find(req, signed_in_or_unknown)
+    }
+}
+
+impl FromRequest for Reader {
+    type Error = Error;
+    type Future = Found<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        find(req, async |req| {
+            let caller = signed_in_or_unknown(req).await?;
+            caller.require(Scope::Read)?;
+            Ok(Self(caller))
+        })
+    }
+}
+
+impl FromRequest for Writer {
+    type Error = Error;
+    type Future = Found<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        find(req, async |req| {
+            let caller = signed_in_or_unknown(req).await?;
+            caller.require(Scope::Write)?;
+            Ok(Self(caller))
         })
     }
 }
 
 impl FromRequest for StreamCaller {
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+    type Future = Found<Self>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let req = req.clone();
-        Box::pin(async move {
+        find(req, async |req| {
             let query = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
             let pairs = query.map(web::Query::into_inner).unwrap_or_default();
             let token = pairs.into_iter().find(|(name, _)| name == "access_token").map(|(_, token)| token);
-            identify(&req, token).await.map(Self)
+            identify(req, token).await.map(Self)
         })
     }
 }
 
+/// Closed until it is known who asks. actix works on all arguments of a handler at once, so whatever else costs
+/// something, or tells something, must wait here.
+#[derive(Clone)]
+struct Gate(Rc<Notify>);
+
+/// Waits until the caller is known whom a handler names before the argument that asks this.
+pub(super) fn known(req: &HttpRequest) -> impl Future<Output = ()> + use<> {
+    let gate = req.extensions_mut().remove::<Gate>();
+    async move {
+        if let Some(Gate(gate)) = gate {
+            gate.notified().await;
+        }
+    }
+}
+
+fn find<T, F>(req: &HttpRequest, how: F) -> Found<T>
+where
+    F: AsyncFnOnce(&HttpRequest) -> Result<T> + 'static,
+{
+    let (req, gate) = (req.clone(), Gate(Rc::default()));
+    req.extensions_mut().insert(gate.clone());
+    Box::pin(async move {
+        let found = how(&req).await?;
+        gate.0.notify_one();
+        Ok(found)
+    })
+}
+
+async fn signed_in_or_unknown(req: &HttpRequest) -> Result<Caller> {
+    let caller = identify(req, None).await?;
+    if caller.identity.as_ref().is_some_and(|who| who.kind == Kind::Stream) {
+        return Err(Error::Forbidden("a stream token opens streams and nothing else"));
+    }
+    Ok(caller)
+}
+
 async fn identify(req: &HttpRequest, access_token: Option<String>) -> Result<Caller> {
-    refuse_needless_query(req)?;
     let app = app(req)?;
     let as_of = app.realtime.log.head();
-    let address = address(req, app.settings.trust_proxy);
-    let identity = match proof(req, access_token)? {
+    let address = proxy::address(req, app.settings.trust_proxy);
+    let identity = prove(app, req, access_token).await;
+    // Counted whatever comes of it: guesses at tokens too, for the address.
+    let key = match &identity {
+        Ok(Some(who)) => Key::User(who.id.0),
+        Ok(None) | Err(_) => Key::address(address),
+    };
+    if let Some(allowance) = app.limits.request(key)? {
+        req.extensions_mut().insert(allowance);
+    }
+    let caller = Caller { identity: identity?, address, as_of, connection: connection(req)? };
+    parameters::refuse_needless(req)?;
+    Ok(caller)
+}
+
+async fn prove(app: &App, req: &HttpRequest, access_token: Option<String>) -> Result<Option<Identity>> {
+    Ok(match proof(req, access_token)? {
         Proof::None => None,
-        Proof::Bearer(token) => Some(known(app, &token).await?),
+        Proof::Bearer(token) => Some(holder(app, &token).await?),
         Proof::Query(token) => {
-            let who = known(app, &token).await?;
+            let who = holder(app, &token).await?;
             if who.kind != Kind::Stream {
                 return Err(Error::Unauthenticated("only a stream token may stand in a URL"));
             }
             Some(who)
         }
         Proof::Cookie(token) => {
-            require_same_site(req, &app.settings.cors_origins)?;
+            require_same_site(req, app)?;
             credentials::identify(app, &token).await?
         }
-    };
-    let key = identity.as_ref().map_or_else(|| Key::address(address), |who| Key::User(who.id.0));
-    if let Some(allowance) = app.limits.request(key)? {
-        req.extensions_mut().insert(allowance);
-    }
-    Ok(Caller { identity, address, as_of, connection: connection(req)? })
+    })
 }
 
-/// Where a route has no parameter, any is a mistake; where it has, the reader of its query finds the others.
-fn refuse_needless_query(req: &HttpRequest) -> Result<()> {
-    let route = || Some(format!("{} {}", req.method(), req.match_pattern()?));
-    let knows = |route: &String| {
-        req.app_data::<web::Data<Queries>>().is_some_and(|queries| queries.0.contains(route))
-    };
-    if req.query_string().is_empty() || route().as_ref().is_some_and(knows) {
-        return Ok(());
-    }
-    let pairs = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
-    let names = pairs.map(web::Query::into_inner).unwrap_or_default().into_iter().map(|(name, _)| name);
-    Err(Error::InvalidQuery(names.map(|name| Violation::parameter(name, "is not known here")).collect()))
-}
-
-fn is_query(parameter: &RefOr<Parameter>) -> bool {
-    matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
-}
-
-/// The routes that have a query, as `METHOD /pattern`.
-pub struct Queries(HashSet<String>);
-
-impl Queries {
-    /// Reads them off the OpenAPI document.
-    #[must_use]
-    pub fn of(document: &OpenApi) -> Self {
-        let mut routes = HashSet::new();
-        for (path, item) in &document.paths.paths {
-            for (method, operation) in
-                [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)]
-            {
-                let parameters = operation.as_ref().and_then(|operation| operation.parameters.as_ref());
-                if parameters.is_some_and(|all| all.iter().any(is_query)) {
-                    routes.insert(format!("{method} {path}"));
-                }
-            }
-        }
-        Self(routes)
-    }
-}
-
-fn app(req: &HttpRequest) -> Result<&App> {
+/// The application that a request came to.
+pub(super) fn app(req: &HttpRequest) -> Result<&App> {
     let app = req.app_data::<web::Data<App>>().map(|app| &***app);
     app.ok_or_else(|| Error::Internal("the application's state is missing".into()))
 }
 
-async fn known(app: &App, token: &str) -> Result<Identity> {
+async fn holder(app: &App, token: &str) -> Result<Identity> {
     let identity = credentials::identify(app, token).await?;
     identity.ok_or(Error::Unauthenticated("the token is unknown, revoked or expired"))
 }
@@ -159,20 +189,20 @@ fn proof(req: &HttpRequest, access_token: Option<String>) -> Result<Proof> {
 
 /// Refuses what another site's page makes a browser send along with the cookie. A client that sends neither
 /// header is no browser, and nobody can make it send a cookie.
-fn require_same_site(req: &HttpRequest, allowed: &[String]) -> Result<()> {
+fn require_same_site(req: &HttpRequest, app: &App) -> Result<()> {
     if req.method().is_safe() {
         return Ok(());
     }
     let text = |name: &str| req.headers().get(name).and_then(|value| value.to_str().ok());
     let origin = text("origin");
-    if origin.is_some_and(|origin| allowed.iter().any(|known| known == origin)) {
+    if origin.is_some_and(|origin| app.settings.cors_origins.iter().any(|allowed| allowed == origin)) {
         return Ok(());
     }
     let same = match (text("sec-fetch-site"), origin) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
         (None, Some(origin)) => {
-            let host = req.connection_info().host().to_owned();
-            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
+            let host = proxy::host(req, app.settings.trust_proxy);
+            origin.split_once("://").is_some_and(|(_, authority)| Some(authority) == host)
         }
         (None, None) => true,
     };
@@ -185,21 +215,13 @@ fn connection(req: &HttpRequest) -> Result<Option<Uuid>> {
     id.map(Some).ok_or(Error::MalformedRequest("Snippetbox-Connection-Id must be the id of a connection"))
 }
 
-/// Where a request comes from: the peer, or what a trusted proxy says.
-fn address(req: &HttpRequest, trust_proxy: bool) -> IpAddr {
-    let peer = req.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
-    if !trust_proxy {
-        return peer;
-    }
-    let named = req.connection_info().realip_remote_addr().and_then(|text| text.parse().ok());
-    named.unwrap_or(peer)
-}
-
 /// The cookie that carries a session in a browser.
 #[must_use]
 pub fn session_cookie(app: &App, req: &HttpRequest, token: &str) -> Cookie<'static> {
-    let loopback = req.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
-    let https = app.settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    let trust_proxy = app.settings.trust_proxy;
+    let loopback = proxy::address(req, trust_proxy).is_loopback();
+    let https = proxy::is_https(req, trust_proxy)
+        || app.settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
     let age = i64::try_from(app.settings.session_ttl.as_secs()).unwrap_or(i64::MAX);
     Cookie::build(COOKIE, token.to_owned())
         .path("/")

@@ -3,10 +3,11 @@
 use std::future::{Ready, ready};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpRequest, HttpResponse,
     dev::Payload,
     http::header::{self, EntityTag, Header as _, IfMatch as IfMatchHeader, IfNoneMatch},
 };
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 
@@ -14,6 +15,15 @@ use crate::error::{Error, Result};
 #[must_use]
 pub fn of(version: i64) -> String {
     format!("\"{version}\"")
+}
+
+/// A version as JSON, unless the client says that it has it.
+pub fn respond(req: &HttpRequest, version: i64, value: &impl Serialize) -> HttpResponse {
+    let tag = (header::ETAG, of(version));
+    if is_known(req, version) {
+        return HttpResponse::NotModified().insert_header(tag).finish();
+    }
+    HttpResponse::Ok().insert_header(tag).json(value)
 }
 
 /// Whether the client says that it has this version.

@@ -18,13 +18,13 @@ use utoipa::{
     openapi::{RefOr, schema::Schema},
 };
 
-use super::idempotency::Attempt;
+use super::{caller, idempotency::Attempt};
 use crate::error::{Error, Result, Violation};
 
 /// How many bytes a body may have.
 pub const BODY_LIMIT: usize = 1 << 20;
 
-/// The JSON body of a request.
+/// The JSON body of a request. It is not looked at before a caller that the handler names first is known.
 pub struct Body<T> {
     /// What it says.
     pub input: T,
@@ -59,12 +59,15 @@ impl<T: DeserializeOwned + PartialSchema> FromRequest for Body<T> {
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, payload) = (req.clone(), web::Payload::from_request(&req.clone(), payload).into_inner());
+        let known = caller::known(&req);
         Box::pin(async move {
+            known.await;
             require_json(&req)?;
             let payload = payload.map_err(|_| Error::MalformedRequest("the body cannot be read"))?;
-            let bytes = payload
-                .to_bytes_limited(BODY_LIMIT)
+            let patience = caller::app(&req)?.settings.body_timeout;
+            let bytes = tokio::time::timeout(patience, payload.to_bytes_limited(BODY_LIMIT))
                 .await
+                .map_err(|_| Error::SlowBody(patience))?
                 .map_err(|_| Error::TooLarge { limit: BODY_LIMIT })?
                 .map_err(|_| Error::MalformedRequest("the body ended too early"))?;
             let attempt = Attempt::of(&req, &bytes)?;

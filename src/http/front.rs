@@ -7,7 +7,7 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method, StatusCode,
+        ConnectionType, Method, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -15,11 +15,27 @@ use actix_web::{
 };
 use tracing::Instrument as _;
 
-use super::problem::{self, Problem};
+use super::{
+    problem::{self, Problem},
+    sse::ClientSocket,
+};
 use crate::{app::App, error::Error, limits::Allowance};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CURSOR: HeaderName = HeaderName::from_static("snippetbox-cursor");
+
+/// The methods of HTTP.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
 
 /// The name of a request in the log.
 #[derive(Clone)]
@@ -37,6 +53,9 @@ pub async fn front(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, ActixError> {
     let begun = Instant::now();
+    if let Some(socket) = req.conn_data::<ClientSocket>() {
+        socket.count_request();
+    }
     let id = request_id(&req);
     let (method, path) = (req.method().clone(), req.path().to_owned());
     if method == Method::HEAD {
@@ -134,6 +153,10 @@ fn explain(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
     let headers = std::mem::replace(headers, HeaderMap::new());
     let (_, body) = described.into_parts();
     *response.response_mut() = HttpResponse::new(status).set_body(body);
+    if problem::leaves_a_rest(status) {
+        // The rest of the request may still come, and would be taken for the next one or waited for.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     for (name, value) in headers {
         response.headers_mut().append(name, value);
     }
@@ -142,7 +165,9 @@ fn explain(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
 /// What a limit left to the caller that it has refused: nothing.
 fn refusal(response: &ServiceResponse<BoxBody>) -> Option<Allowance> {
     match response.response().error()?.as_error::<Error>()? {
-        Error::RateLimited { per_minute, .. } => Some(Allowance { per_minute: *per_minute, remaining: 0 }),
+        Error::RateLimited { policy, per_minute, .. } => {
+            Some(Allowance { policy, per_minute: *per_minute, remaining: 0 })
+        }
         _ => None,
     }
 }
@@ -171,13 +196,13 @@ fn decorate(
     {
         headers.insert(CURSOR, value);
     }
-    if let Some(Allowance { per_minute: quota, remaining }) = refusal.or(allowance) {
+    if let Some(Allowance { policy, per_minute: quota, remaining }) = refusal.or(allowance) {
         // draft-ietf-httpapi-ratelimit-headers: the policy by name, its quota and window; what is left of it.
         let reset = u64::from(quota - remaining.min(quota)) * 60 / u64::from(quota.max(1));
-        let policy = HeaderValue::try_from(format!("\"default\";q={quota};w=60"));
-        let limit = HeaderValue::try_from(format!("\"default\";r={remaining};t={reset}"));
-        if let (Ok(policy), Ok(limit)) = (policy, limit) {
-            headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
+        let quota = HeaderValue::try_from(format!("\"{policy}\";q={quota};w=60"));
+        let limit = HeaderValue::try_from(format!("\"{policy}\";r={remaining};t={reset}"));
+        if let (Ok(quota), Ok(limit)) = (quota, limit) {
+            headers.insert(HeaderName::from_static("ratelimit-policy"), quota);
             headers.insert(HeaderName::from_static("ratelimit"), limit);
         }
     }
@@ -191,7 +216,10 @@ fn record(response: &ServiceResponse<BoxBody>, method: &Method, path: &str, begu
     let route = response.request().match_pattern().unwrap_or_else(|| "unknown".to_owned());
     let status = response.status().as_u16();
     let took = begun.elapsed();
-    let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
+    // A client can invent methods without end; the figures have one row for all of them.
+    let known = METHODS.contains(method);
+    let name = if known { method.to_string() } else { "OTHER".to_owned() };
+    let labels = [("method", name), ("route", route), ("status", status.to_string())];
     metrics::counter!("snippetbox_requests_total", &labels).increment(1);
     metrics::histogram!("snippetbox_request_seconds", &labels[..2]).record(took.as_secs_f64());
     // The path alone: a query may hold a token.

@@ -10,7 +10,9 @@ pub mod idempotency;
 pub mod openapi;
 mod operations;
 pub mod page;
+mod parameters;
 pub mod problem;
+mod proxy;
 pub mod sse;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use actix_cors::Cors;
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::ResourceDef,
+    guard,
     http::{Method, header},
     web,
 };
@@ -33,9 +36,9 @@ use crate::{
     app::App,
     chat, credentials, custom_topics,
     error::{Error, Result},
-    exports, imports, notifications,
+    exports, imports, notifications, presence,
     realtime::Hub,
-    snippets, streams,
+    search, snippets, streams,
 };
 
 /// Every route of the server.
@@ -45,8 +48,10 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
         .configure(snippets::routes::configure)
         .configure(exports::routes::configure)
         .configure(imports::routes::configure)
+        .configure(presence::routes::configure)
         .configure(chat::routes::configure)
         .configure(notifications::routes::configure)
+        .configure(search::routes::configure)
         .configure(custom_topics::routes::configure)
         .configure(accounts::routes::configure)
         .configure(credentials::routes::configure)
@@ -60,7 +65,7 @@ pub struct Shared {
     document: web::Data<OpenApi>,
     figures: web::Data<PrometheusHandle>,
     methods: Arc<Methods>,
-    queries: web::Data<caller::Queries>,
+    queries: web::Data<parameters::Queries>,
 }
 
 impl Shared {
@@ -69,7 +74,7 @@ impl Shared {
     pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Self {
         let document = openapi::document();
         let methods = Arc::new(Methods::of(&document));
-        let queries = web::Data::new(caller::Queries::of(&document));
+        let queries = web::Data::new(parameters::Queries::of(&document));
         Self { app, document: web::Data::new(document), figures: web::Data::new(figures), methods, queries }
     }
 
@@ -82,17 +87,35 @@ impl Shared {
             .app_data(self.queries.clone())
             .app_data(LocalData::new(hub))
             .app_data(web::PathConfig::default().error_handler(|_, _| Error::UnknownPath.into()));
+        self.prefer_literal_paths(cfg);
         routes(&mut ServiceConfig::new(cfg));
-        let methods = Arc::clone(&self.methods);
-        cfg.service(web::redirect("/docs", "/docs/"))
+        let to_the_page = web::resource("/docs").guard(guard::Get());
+        cfg.service(to_the_page.to(|| async { web::Redirect::to("/docs/") }))
             .service(
                 utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
                     .config(utoipa_swagger_ui::Config::new(["/openapi.json"])),
             )
-            .default_service(web::to(move |req: HttpRequest| {
-                let answer = methods.answer(&req);
-                async move { answer }
-            }));
+            .default_service(self.refuse_method());
+    }
+
+    /// A path that is written out wins over a pattern that it fits, for the methods too that it does not know.
+    fn prefer_literal_paths(&self, cfg: &mut web::ServiceConfig) {
+        for (path, item) in self.document.paths.paths.iter().filter(|(path, _)| !path.contains('{')) {
+            let known = allow(item);
+            let knows = move |method: &Method| {
+                *method != Method::OPTIONS && known.split(", ").any(|name| name == method.as_str())
+            };
+            let others = guard::fn_guard(move |request| !knows(&request.head().method));
+            cfg.service(web::resource(path.as_str()).guard(others).route(self.refuse_method()));
+        }
+    }
+
+    fn refuse_method(&self) -> actix_web::Route {
+        let methods = Arc::clone(&self.methods);
+        web::to(move |req: HttpRequest| {
+            let answer = methods.answer(&req);
+            async move { answer }
+        })
     }
 }
 
@@ -149,7 +172,9 @@ impl Methods {
         let documented = entries.map(|(path, item)| (ResourceDef::new(path.as_str()), allow(item)));
         let pages =
             ["/docs", "/docs/{file}*"].map(|path| (ResourceDef::new(path), "GET, HEAD, OPTIONS".to_owned()));
-        Self(documented.chain(pages).collect())
+        let mut all: Vec<_> = documented.chain(pages).collect();
+        all.sort_by_key(|(path, _)| path.pattern().is_some_and(|pattern| pattern.contains('{')));
+        Self(all)
     }
 
     fn answer(&self, req: &HttpRequest) -> Result<HttpResponse> {

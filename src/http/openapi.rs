@@ -33,6 +33,7 @@ use crate::streams::schema::{ServerEvent, StreamFrame};
         (name = "imports", description = "And back again"),
         (name = "chat", description = "Rooms and messages"),
         (name = "notifications", description = "What concerns one user"),
+        (name = "search", description = "Find snippets while typing"),
         (name = "streams", description = "One connection, many topics"),
         (name = "custom topics", description = "Events of your own"),
         (name = "operations", description = "For those who run the server"),

@@ -8,10 +8,14 @@ use serde::Serialize;
 use utoipa::{ToSchema, openapi::OpenApi};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::problem::{KINDS, Problem};
+use super::{
+    parameters::NoQuery,
+    problem::{KINDS, Problem},
+};
 use crate::{
     app::App,
     error::{Error, Result},
+    realtime,
 };
 
 /// The routes of this module.
@@ -29,7 +33,7 @@ struct Health {
 /// Tell that the process lives
 #[utoipa::path(tag = "operations", responses((status = 200, description = "It lives", body = Health)))]
 #[get("/healthz")]
-async fn health() -> HttpResponse {
+async fn health(_: NoQuery) -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
@@ -39,7 +43,7 @@ async fn health() -> HttpResponse {
     (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
 ))]
 #[get("/readyz")]
-async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
+async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
     if app.realtime.is_draining() {
         return Err(Error::Draining);
     }
@@ -50,14 +54,18 @@ async fn readiness(app: web::Data<App>) -> Result<HttpResponse> {
 /// Give the figures of this node in the text format of Prometheus
 #[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)))]
 #[get("/metrics")]
-async fn figures(handle: web::Data<PrometheusHandle>) -> HttpResponse {
+async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    if let Err(error) = realtime::report_lag(&app.db).await {
+        // The other figures are worth having all the more then.
+        tracing::warn!(%error, "the lag of the log cannot be told");
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
 }
 
 /// Give this document
 #[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)))]
 #[get("/openapi.json")]
-async fn document(document: web::Data<OpenApi>) -> HttpResponse {
+async fn document(_: NoQuery, document: web::Data<OpenApi>) -> HttpResponse {
     HttpResponse::Ok().json(document)
 }
 
@@ -67,7 +75,7 @@ async fn document(document: web::Data<OpenApi>) -> HttpResponse {
     (status = 404, description = "There is no such code", body = Problem, content_type = "application/problem+json"),
 ))]
 #[get("/problems/{code}")]
-async fn explain_problem(code: web::Path<String>) -> Result<HttpResponse> {
+async fn explain_problem(_: NoQuery, code: web::Path<String>) -> Result<HttpResponse> {
     let kind = KINDS.iter().find(|kind| kind.1 == code.as_str()).ok_or(Error::NotFound("kind of problem"))?;
     let mut page = String::from("<!doctype html><html lang=en><meta charset=utf-8>");
     let _ = write!(

@@ -74,9 +74,10 @@ pub fn respond<T: Serialize, K: Serialize>(
     app: &App,
     req: &HttpRequest,
     purpose: &str,
-    data: Vec<T>,
+    data: impl AsRef<[T]>,
     next: Option<K>,
 ) -> Result<HttpResponse> {
+    let data: Vec<&T> = data.as_ref().iter().collect();
     respond_with(app, req, purpose, next, |next_cursor| Page { data, next_cursor })
 }
 

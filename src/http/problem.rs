@@ -1,7 +1,5 @@
 //! What a client is told when something goes wrong: the one table from failures to statuses (RFC 9457).
 
-use std::time::Duration;
-
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
@@ -75,6 +73,8 @@ pub const KINDS: &[Kind] = &[
     CSRF,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    NOT_ACCEPTABLE,
+    REQUEST_TIMEOUT,
     CONFLICT,
     IN_PROGRESS,
     PRECONDITION_FAILED,
@@ -104,6 +104,10 @@ const CSRF: Kind = Kind(StatusCode::FORBIDDEN, "csrf", "The request comes from a
 const NOT_FOUND: Kind = Kind(StatusCode::NOT_FOUND, "not_found", "There is nothing here");
 const METHOD_NOT_ALLOWED: Kind =
     Kind(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know this method");
+const NOT_ACCEPTABLE: Kind =
+    Kind(StatusCode::NOT_ACCEPTABLE, "not_acceptable", "There is no answer in a form that is accepted");
+const REQUEST_TIMEOUT: Kind =
+    Kind(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request took too long to arrive");
 const CONFLICT: Kind = Kind(StatusCode::CONFLICT, "conflict", "The request conflicts with what is there");
 const IN_PROGRESS: Kind =
     Kind(StatusCode::CONFLICT, "idempotency_in_progress", "The first request is still running");
@@ -145,12 +149,14 @@ fn kind(error: &Error) -> Kind {
         Error::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE,
         Error::TooLarge { .. } => TOO_LARGE,
         Error::RangeNotSatisfiable { .. } => RANGE_NOT_SATISFIABLE,
+        Error::SlowBody(_) => REQUEST_TIMEOUT,
         Error::IdempotencyKeyReused => KEY_REUSED,
         Error::IdempotencyInProgress => IN_PROGRESS,
         Error::RateLimited { .. } => RATE_LIMITED,
         Error::Overloaded => OVERLOADED,
         Error::Draining => DRAINING,
         Error::StorageFull => STORAGE_FULL,
+        Error::Unreachable(_) => UNAVAILABLE,
         Error::Database(error) => database_kind(error),
         Error::Internal(_) => INTERNAL,
     }
@@ -160,6 +166,8 @@ fn database_kind(error: &sqlx::Error) -> Kind {
     match error {
         // SQLITE_FULL, and PostgreSQL's disk_full.
         sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("13" | "53100")) => STORAGE_FULL,
+        // PostgreSQL's query_canceled: the statement took longer than it may.
+        sqlx::Error::Database(e) if e.code().as_deref() == Some("57014") => OVERLOADED,
         // SQLITE_BUSY, and PostgreSQL's classes for lost connections, resources and operator intervention.
         sqlx::Error::Database(e)
             if e.code()
@@ -176,7 +184,14 @@ fn database_kind(error: &sqlx::Error) -> Kind {
 #[must_use]
 pub fn of_status(status: StatusCode) -> Kind {
     let found = KINDS.iter().find(|kind| kind.0 == status);
-    found.copied().unwrap_or(if status.is_server_error() { INTERNAL } else { BAD_REQUEST })
+    let next = if status.is_server_error() { INTERNAL } else { BAD_REQUEST };
+    found.copied().unwrap_or(Kind(status, next.1, next.2))
+}
+
+/// Whether the request has not come to its end, so that nothing can follow it on its connection.
+#[must_use]
+pub fn leaves_a_rest(status: StatusCode) -> bool {
+    status == REQUEST_TIMEOUT.0
 }
 
 impl Problem {
@@ -184,7 +199,8 @@ impl Problem {
     #[must_use]
     pub fn of(error: &Error, request_id: &str) -> Self {
         let kind = kind(error);
-        let told = !(kind.0.is_server_error() && matches!(error, Error::Database(_) | Error::Internal(_)));
+        let told = !(kind.0.is_server_error()
+            && matches!(error, Error::Unreachable(_) | Error::Database(_) | Error::Internal(_)));
         let errors = match error {
             Error::UnknownFields(list) | Error::InvalidQuery(list) | Error::Invalid(list) => {
                 list.iter().map(FieldError::from).collect()
@@ -223,8 +239,8 @@ impl ResponseError for Error {
             Self::MethodNotAllowed { allow } => {
                 response.insert_header((header::ALLOW, allow.as_str()));
             }
-            Self::RateLimited { retry_after, .. } => {
-                response.insert_header((header::RETRY_AFTER, seconds(*retry_after)));
+            Self::RateLimited { retry_after_s, .. } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after_s));
             }
             Self::RangeNotSatisfiable { size } => {
                 response.insert_header((header::CONTENT_RANGE, format!("bytes */{size}")));
@@ -239,8 +255,4 @@ impl ResponseError for Error {
         }
         response.finish()
     }
-}
-
-fn seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -134,7 +134,8 @@ async fn list_imports(
     let after = page::after(&app, LIST, query.cursor.as_deref())?;
     let (found, next) =
         jobs::list(&app, &caller, Kind::Import, after, Limit::or_default(query.limit)).await?;
-    page::respond(&app, &req, LIST, found.iter().map(Import::of).collect(), next)
+    let data: Vec<Import> = found.iter().map(Import::of).collect();
+    page::respond(&app, &req, LIST, data, next)
 }
 
 /// Read how far an import is

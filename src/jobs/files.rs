@@ -85,5 +85,5 @@ fn job_of(name: &str) -> Option<(Kind, JobId)> {
 /// When an id was made.
 fn made_at(id: JobId) -> Option<Timestamp> {
     let (seconds, nanos) = id.0.get_timestamp()?.to_unix();
-    Some(chrono::DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)?.into())
+    Timestamp::try_from(chrono::DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)?).ok()
 }

@@ -113,7 +113,8 @@ async fn work(app: &App, job: Job) {
 async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
     // What has been begun for good is carried through, whatever it takes.
     if job.attempt > MAX_ATTEMPTS && job.checkpoint == 0 {
-        let detail = format!("the work was begun {MAX_ATTEMPTS} times and broke off; the server's log knows more");
+        let detail =
+            format!("the work was begun {MAX_ATTEMPTS} times and broke off; the server's log knows more");
         return Err(Stop::Refused(JobError { code: "gave_up".to_owned(), detail }));
     }
     match job.kind {

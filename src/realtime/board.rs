@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::event::{Frame, Key};
+use super::{event::Key, frame::Frame};
 
 /// For each topic and each kind of state on it, the frame that tells it. What is empty is not kept.
 #[derive(Default)]

@@ -5,21 +5,22 @@
 //! takes the bytes, and becomes live at the moment it has reached the hub's position. Opening, resuming and
 //! recovering from a full queue are all that same reading.
 
-use std::{cell::RefCell, collections::VecDeque, task::Waker};
+use std::{cell::RefCell, rc::Rc, sync::Arc, task::Waker, time::Duration};
 
 use uuid::Uuid;
 
 use super::{
-    event::{Event, Frame, Key, visible},
+    effect::Ending,
+    event::{Event, Key, visible},
+    frame::Frame,
     history::Page,
-    subscription::{Subscription, Viewer, Wishes},
+    hub::Opening,
+    queue::{Queue, Waiting},
+    socket::Socket,
+    subscription::{Presence, Subscription, Viewer},
 };
 use crate::clock::Timestamp;
 
-/// How many bytes of frames may wait for one connection; a single larger frame may wait alone.
-const QUEUE_BYTES: usize = 64 * 1024;
-/// How many frames may wait for one connection.
-const QUEUE_FRAMES: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Live,
@@ -27,24 +28,11 @@ pub(super) enum Mode {
     Ended,
 }
 
-pub(super) enum Waiting {
-    Durable(u64, Frame),
-    Ephemeral(Key, Box<str>, Frame),
-    Control(Frame),
-}
-
-impl Waiting {
-    fn frame(&self) -> &Frame {
-        match self {
-            Self::Durable(_, frame) | Self::Ephemeral(_, _, frame) | Self::Control(frame) => frame,
-        }
-    }
-}
-
 /// The state of one stream, shared by its hub and its response body on the same thread.
 pub(super) struct Connection {
     pub(super) id: Uuid,
     pub(super) viewer: Viewer,
+    pub(super) opened_at: Timestamp,
     pub(super) state: RefCell<State>,
 }
 
@@ -53,103 +41,97 @@ pub(super) struct State {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) warned: bool,
     pub(super) next_heartbeat: Timestamp,
-    types: Option<Vec<Box<str>>>,
-    echo: bool,
+    types: Option<Box<[Box<str>]>>,
+    pub(super) echo: bool,
+    pub(super) presence: Presence,
     pub(super) mode: Mode,
     /// All durable events up to here have been queued or do not concern this connection.
     pub(super) position: u64,
     /// All durable events up to here have been taken by the client's side.
     pub(super) taken: u64,
-    pub(super) queue: VecDeque<Waiting>,
-    queued_bytes: usize,
+    pub(super) queue: Queue,
     pub(super) waker: Option<Waker>,
+    /// The client's socket, where it was taken over: then the hub itself writes to it.
+    pub(super) socket: Option<Rc<Socket>>,
+    /// Whether the hub has handed over something and will send it, or wake the client's side, before it rests.
+    pub(super) touched: bool,
     /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
     pub(super) generation: u64,
 }
 
 impl Connection {
     pub(super) fn new(
-        (id, viewer): (Uuid, Viewer),
-        subscriptions: Vec<Subscription>,
-        wishes: Wishes,
+        id: Uuid,
+        opening: Opening,
         position: u64,
-        next_heartbeat: Timestamp,
-        expires_at: Option<Timestamp>,
+        opened_at: Timestamp,
+        heartbeat: Duration,
     ) -> Self {
+        let types = opening.wishes.types;
         let state = State {
-            subscriptions,
-            expires_at,
+            subscriptions: opening.subscriptions,
+            expires_at: opening.expires_at,
             warned: false,
-            next_heartbeat,
-            types: wishes.types.map(|types| types.into_iter().map(Into::into).collect()),
-            echo: wishes.echo,
+            next_heartbeat: opened_at.plus(heartbeat),
+            types: types.map(|types| types.into_iter().map(Into::into).collect()),
+            echo: opening.wishes.echo,
+            presence: opening.wishes.presence,
             mode: Mode::CatchingUp,
             position,
             taken: position,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
+            queue: Queue::default(),
             waker: None,
+            socket: None,
+            touched: false,
             generation: 0,
         };
-        Self { id, viewer, state: RefCell::new(state) }
+        Self { id, viewer: opening.viewer, opened_at, state: RefCell::new(state) }
     }
 
     /// Hands over a new event that was published on one of this connection's topics; tells whether it was queued.
+    /// Whoever calls must have the hub send afterwards.
     ///
     /// A connection that catches up is left alone: it will read the event from the log.
-    pub(super) fn offer(&self, event: &Event) -> Offer {
+    pub(super) fn offer(&self, event: &Arc<Event>) -> Offer {
         let mut state = self.state.borrow_mut();
         if state.mode != Mode::Live || event.seq <= state.position {
             return Offer::NotWanted;
         }
         state.position = event.seq;
-        let Some(frame) = self.selects(&state, event) else { return Offer::NotWanted };
-        if !state.has_room(frame) {
-            state.fall_behind();
+        let Some((waiting, size)) = self.selects(&state, event) else { return Offer::NotWanted };
+        if !state.queue.has_room(size) {
+            state.fall_behind(event.seq);
             return Offer::FellBehind;
         }
-        state.push(Waiting::Durable(event.seq, frame.clone()));
-        Offer::Queued
+        state.queue.push(waiting, size);
+        if std::mem::replace(&mut state.touched, true) { Offer::Queued } else { Offer::Touched }
     }
 
-    /// Hands over an event that is not kept. Where the queue is full, it replaces the one of its kind or is lost.
-    pub(super) fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) {
-        let mut state = self.state.borrow_mut();
-        if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
-            return;
-        }
-        if state.has_room(frame) {
-            state.push(Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone()));
-            return;
-        }
-        let twin = state.queue.iter_mut().rev().find_map(|waiting| match waiting {
-            Waiting::Ephemeral(t, k, old) if t == topic && &**k == kind => Some(old),
-            _ => None,
-        });
-        if let Some(old) = twin {
-            let old_size = std::mem::replace(old, frame.clone()).size();
-            state.queued_bytes = state.queued_bytes + frame.size() - old_size;
-        }
-    }
-
-    /// Queues a frame about the stream itself. There are few of them, so they are not counted against the queue.
+    /// Queues a frame about the stream itself; there are few of them, and they are always taken.
     pub(super) fn control(&self, frame: Frame) {
-        self.state.borrow_mut().push(Waiting::Control(frame));
-    }
-
-    /// Ends the stream after what is queued and one last frame.
-    pub(super) fn end(&self, last: Frame) {
         let mut state = self.state.borrow_mut();
-        if state.mode != Mode::Ended {
-            state.push(Waiting::Control(last));
-            state.mode = Mode::Ended;
-        }
+        let size = frame.size();
+        state.enqueue(Waiting::Control(frame), size);
+        state.wake();
     }
 
-    /// Reads on from the log instead of waiting for the hub, because the hub itself has skipped events.
-    pub(super) fn catch_up(&self) {
+    /// Ends the stream with one last frame, after what is queued.
+    pub(super) fn end(&self, last: Frame) {
+        self.control(last);
+        self.state.borrow_mut().mode = Mode::Ended;
+    }
+
+    /// Ends the stream with one last frame, because the right to all of it has ended: what is queued is not sent.
+    pub(super) fn cut(&self, last: Frame) {
+        self.state.borrow_mut().queue.sift(|waiting| matches!(waiting, Waiting::Control(_)));
+        self.end(last);
+    }
+
+    /// Reads on from the log instead of waiting for the hub, because the hub has skipped what came after a place.
+    pub(super) fn catch_up_from(&self, delivered: u64) {
         let mut state = self.state.borrow_mut();
         if state.mode == Mode::Live {
+            state.position = state.position.max(delivered);
             state.mode = Mode::CatchingUp;
             state.wake();
         }
@@ -164,9 +146,8 @@ impl Connection {
 
     /// Queues a heartbeat, unless something waits already: then the client hears of the server without it.
     pub(super) fn beat(&self, frame: &Frame) {
-        let mut state = self.state.borrow_mut();
-        if state.queue.is_empty() {
-            state.push(Waiting::Control(frame.clone()));
+        if self.state.borrow().queue.is_empty() {
+            self.control(frame.clone());
         }
     }
 
@@ -195,6 +176,12 @@ impl Connection {
         state.generation += 1;
     }
 
+    /// The events of a topic that an ending takes away are not sent any more, even those that wait already.
+    pub(super) fn withdraw(&self, ending: &Ending) {
+        let seen = self.viewer.may_see(ending.audience);
+        self.state.borrow_mut().queue.withdraw(&ending.topic, ending.seq, seen);
+    }
+
     /// The topics as the client named them.
     pub(super) fn topics(&self) -> Vec<String> {
         let state = self.state.borrow();
@@ -202,13 +189,14 @@ impl Connection {
         shown.map(|subscription| visible(&subscription.key).to_owned()).collect()
     }
 
-    pub(super) fn taken(&self) -> u64 {
-        self.state.borrow().taken
+    /// How many bytes wait for the client.
+    pub(super) fn backlog(&self) -> usize {
+        self.state.borrow().queue.bytes()
     }
 
     /// The one place where it is decided whether a connection gets an event, live or replayed, and in which form:
-    /// by its topics and rights of this moment.
-    fn selects<'e>(&self, state: &State, event: &'e Event) -> Option<&'e Frame> {
+    /// by its topics and rights of this moment. Answers with how many bytes it will send, too.
+    fn selects(&self, state: &State, event: &Arc<Event>) -> Option<(Waiting, usize)> {
         if !self.viewer.may_see(event.audience) || !state.wants(&event.kind) {
             return None;
         }
@@ -217,20 +205,24 @@ impl Connection {
         }
         let listens = |key: &Key| state.subscriptions.iter().any(|s| s.key == *key && !s.guard);
         if listens(&event.topic) {
-            return Some(event.frame());
+            return Some((Waiting::Durable(Arc::clone(event)), event.frame().size()));
         }
-        event.feed_frame().filter(|_| event.feed.as_ref().is_some_and(listens))
+        let frame = event.feed_frame().filter(|_| event.feed.as_ref().is_some_and(listens))?;
+        Some((Waiting::Fed(Arc::clone(event)), frame.size()))
     }
 
+    /// Takes up a part of the log, as far as the queue has room.
     pub(super) fn take_up(&self, page: &Page) {
         let mut state = self.state.borrow_mut();
         for event in &page.events {
             if event.seq <= state.position {
                 continue;
             }
-            if let Some(frame) = self.selects(&state, event) {
-                let frame = frame.clone();
-                state.push(Waiting::Durable(event.seq, frame));
+            if let Some((waiting, size)) = self.selects(&state, event) {
+                if !state.queue.has_room(size) {
+                    return;
+                }
+                state.enqueue(waiting, size);
             }
             state.position = event.seq;
         }
@@ -241,56 +233,37 @@ impl Connection {
 /// What became of an event that was handed to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
+    /// It waits, as the first since the hub last sent.
+    Touched,
+    /// It waits behind others that were not sent yet.
     Queued,
     NotWanted,
     FellBehind,
 }
 
 impl State {
-    fn wants(&self, kind: &str) -> bool {
+    pub(super) fn wants(&self, kind: &str) -> bool {
         self.types.as_ref().is_none_or(|types| types.iter().any(|wanted| &**wanted == kind))
     }
 
-    fn has_room(&self, frame: &Frame) -> bool {
-        let fits = self.queued_bytes + frame.size() <= QUEUE_BYTES && self.queue.len() < QUEUE_FRAMES;
-        fits || self.queue.is_empty()
-    }
-
-    fn push(&mut self, waiting: Waiting) {
-        if self.mode == Mode::Ended {
-            return;
-        }
-        self.queued_bytes += waiting.frame().size();
-        self.queue.push_back(waiting);
-        self.wake();
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Frame> {
-        let waiting = self.queue.pop_front()?;
-        self.queued_bytes -= waiting.frame().size();
-        if self.queue.is_empty() {
-            self.queue.shrink_to(8);
-        }
-        match waiting {
-            Waiting::Durable(seq, frame) => {
-                self.taken = seq;
-                Some(frame)
-            }
-            Waiting::Ephemeral(_, _, frame) | Waiting::Control(frame) => Some(frame),
+    pub(super) fn enqueue(&mut self, waiting: Waiting, size: usize) {
+        if self.mode != Mode::Ended {
+            self.queue.push(waiting, size);
         }
     }
 
-    fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Forgets the events that wait: the connection reads them from the log when it has taken what it was sent.
-    fn fall_behind(&mut self) {
-        self.queue.retain(|waiting| !matches!(waiting, Waiting::Durable(..)));
-        self.queued_bytes = self.queue.iter().map(|waiting| waiting.frame().size()).sum();
-        self.position = self.taken;
+    /// Forgets the events that wait, up to the one at a place: the connection reads them from the log when it has
+    /// taken what it was sent.
+    pub(super) fn fall_behind(&mut self, place: u64) {
+        let first = self.queue.first_place().unwrap_or(place);
+        self.queue.sift(|waiting| !matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_)));
+        self.position = first - 1;
         self.mode = Mode::CatchingUp;
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::effect::{Effect, EffectName, Ending};
+use super::{
+    effect::{Effect, EffectName, Ending},
+    frame::{Envelope, Frame},
+};
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -77,98 +79,6 @@ fn escape_line_breaks(text: String) -> String {
         }
     }
     out
-}
-
-/// One event as it goes out: a frame of Server-Sent Events that holds the JSON envelope as one of its lines.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    bytes: Bytes,
-    envelope_at: usize,
-}
-
-/// What the envelope of a frame says; parts that do not apply are left out.
-#[derive(Debug, Serialize)]
-pub struct Envelope<'a> {
-    /// The position in the log; only durable events have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
-    /// The name of the event.
-    #[serde(rename = "type")]
-    pub kind: &'a str,
-    /// The topic as the client named it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub topic: Option<&'a str>,
-    /// When it happened.
-    pub at: Timestamp,
-    /// Who caused it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub actor: Option<&'a Json>,
-    /// What happened.
-    pub data: &'a Json,
-}
-
-impl Frame {
-    /// Encodes an envelope, with the line `retry:` in front when the client's reconnection time is to be set.
-    ///
-    /// # Errors
-    /// When the envelope has no JSON form.
-    pub fn encode(envelope: &Envelope<'_>, retry_ms: Option<u64>) -> Result<Self> {
-        let json = serde_json::to_string(envelope).map_err(|error| Error::Internal(error.to_string()))?;
-        let mut text = String::with_capacity(json.len() + 96);
-        if let Some(retry) = retry_ms {
-            let _ = writeln!(text, "retry: {retry}");
-        }
-        if let Some(id) = envelope.id {
-            let _ = writeln!(text, "id: {id}");
-        }
-        let _ = write!(text, "event: {}\ndata: ", envelope.kind);
-        let envelope_at = text.len();
-        text.push_str(&json);
-        text.push_str("\n\n");
-        Ok(Self { bytes: text.into(), envelope_at })
-    }
-
-    /// A frame about the stream itself. `kind` is one of the server's own names, and `data` holds nothing that a
-    /// client wrote.
-    #[must_use]
-    pub fn notice(kind: &str, at: Timestamp, data: &serde_json::Value, retry_ms: Option<u64>) -> Self {
-        let retry = retry_ms.map(|retry| format!("retry: {retry}\n")).unwrap_or_default();
-        let mut text = format!("{retry}event: {kind}\ndata: ");
-        let envelope_at = text.len();
-        let _ = write!(text, r#"{{"type":"{kind}","at":"{at}","data":{data}}}"#);
-        text.push_str("\n\n");
-        Self { bytes: text.into(), envelope_at }
-    }
-
-    /// The frame for `text/event-stream`.
-    #[must_use]
-    pub fn sse(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
-    /// The envelope and a line feed, for `application/x-ndjson`.
-    #[must_use]
-    pub fn line(&self) -> Bytes {
-        self.bytes.slice(self.envelope_at..self.bytes.len() - 1)
-    }
-
-    /// The envelope alone.
-    #[must_use]
-    pub fn envelope(&self) -> &[u8] {
-        &self.bytes[self.envelope_at..self.bytes.len() - 2]
-    }
-
-    /// Whether the event has a place in the log.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        self.bytes.starts_with(b"id: ")
-    }
-
-    /// How many bytes the frame holds.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// A durable event at its place in the log.
@@ -260,26 +170,5 @@ impl Event {
     #[must_use]
     pub(super) fn withdrawn(&self, audience: Option<Uuid>) -> Self {
         Self { feed: None, feed_frame: None, audience: audience.or(self.audience), ..self.clone() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Envelope, Frame, Json};
-    use crate::clock::Clock;
-
-    #[test]
-    fn no_content_can_break_a_frame() {
-        let nasty = "a\rb\nc\r\nd\0e\u{2028}f\u{2029}g\u{85}h🦀";
-        let data = Json::of(&nasty).unwrap();
-        let at = Clock::system().now();
-        let envelope = Envelope { id: Some("e.1"), kind: "k", topic: None, at, actor: None, data: &data };
-        let frame = Frame::encode(&envelope, Some(5)).unwrap();
-        let text = String::from_utf8(frame.sse().to_vec()).unwrap();
-        let lines: Vec<&str> = text.split(['\r', '\n', '\u{2028}', '\u{2029}', '\u{85}']).collect();
-        assert_eq!(lines.len(), 6, "retry, id, event, data and the two ends of the blank line: {lines:?}");
-        let parsed: serde_json::Value = serde_json::from_slice(frame.envelope()).unwrap();
-        assert_eq!(parsed["data"], nasty);
-        assert_eq!(frame.line(), [frame.envelope(), b"\n"].concat());
     }
 }

@@ -10,7 +10,15 @@ use super::{
     retention::bounds,
     subscription::{Viewer, Wishes},
 };
-use crate::{db::on_conn, error::Result};
+use crate::{
+    db::on_conn,
+    error::{Error, Result},
+};
+
+/// How many bytes of payload a page holds at most (or one event): what a connection's queue has room for.
+const PAGE_BYTES: i64 = 64 * 1024;
+/// Up to how many events of history are counted before they are sent; a client that has missed more knows enough.
+pub const COUNTED: u64 = 1_000;
 
 /// Some events in their order, and how far the log was looked through to find them.
 #[derive(Debug)]
@@ -77,10 +85,13 @@ impl Log {
         let rows = on_conn!(conn.conn(), |c| {
             let mut query = QueryBuilder::new(
                 "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-                 WHERE seq IN (",
+                 WHERE seq IN (SELECT seq FROM (
+                     SELECT seq, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
+                     FROM events WHERE seq IN (SELECT seq FROM (",
             );
-            select_places(&mut query, topics, place(after), place(through));
-            query.push(") ORDER BY seq LIMIT ").push_bind(PAGE);
+            select_places(&mut query, topics, place(after), place(through), PAGE);
+            query.push(") AS candidates ORDER BY seq LIMIT ").push_bind(PAGE);
+            query.push(")) AS measured WHERE before < ").push_bind(PAGE_BYTES).push(") ORDER BY seq");
             query.build_query_as::<EventRow>().fetch_all(c).await?
         });
         drop(conn);
@@ -89,13 +100,15 @@ impl Log {
         if oldest > after + 1 {
             return Ok(None);
         }
-        let full = i64::try_from(rows.len()) == Ok(PAGE);
+        let bytes: usize = rows.iter().map(|row| row.payload.len()).sum();
+        let full =
+            i64::try_from(rows.len()) == Ok(PAGE) || i64::try_from(bytes).is_ok_and(|b| b >= PAGE_BYTES);
         let events = self.decode(rows)?;
         let through = events.last().filter(|_| full).map_or(through, |last| last.seq);
         Ok(Some(Page { events, through }))
     }
 
-    /// How many events after a place a viewer would get.
+    /// How many events after a place a viewer would get, counted up to [`COUNTED`].
     ///
     /// # Errors
     /// When the database does not answer.
@@ -105,22 +118,41 @@ impl Log {
             topics.contains(&event.topic) || event.feed.as_ref().is_some_and(|f| topics.contains(f))
         };
         let filter = |event: &Event| viewer.may_see(event.audience) && wanted(&event.kind) && listens(event);
-        if let Some(count) = self.ring().count(after, filter) {
+        let head = self.head();
+        if head.saturating_sub(after) <= COUNTED
+            && let Some(count) = self.ring().count(after, filter)
+        {
             return Ok(count);
         }
-        let (head, mut place, mut count) = (self.head(), after, 0);
-        while place < head {
-            let Some(page) = self.page(topics, place, head).await? else { break };
-            count += page.events.iter().filter(|event| filter(event)).count() as u64;
-            place = page.through;
-        }
-        Ok(count)
+        let mut conn = self.db.read().await?;
+        let count: i64 = on_conn!(conn.conn(), |c| {
+            let mut query = QueryBuilder::new("SELECT count(*) FROM events WHERE seq IN (SELECT seq FROM (");
+            select_places(&mut query, topics, place(after), place(head), place(COUNTED));
+            query.push(") AS candidates ORDER BY seq LIMIT ").push_bind(place(COUNTED)).push(")");
+            if !viewer.sees_all {
+                query.push(" AND (audience IS NULL OR audience = ").push_bind(viewer.user).push(")");
+            }
+            if let Some(types) = &wishes.types {
+                let mut list = query.push(" AND type IN (").separated(", ");
+                for name in types {
+                    list.push_bind(name.clone());
+                }
+                list.push_unseparated(")");
+            }
+            query.build_query_scalar().fetch_one(c).await?
+        });
+        u64::try_from(count).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
 /// Selects the places of the next page: a walk of one index for each topic, whatever else the log holds.
-fn select_places<DB: sqlx::Database>(query: &mut QueryBuilder<DB>, topics: &[Key], after: i64, through: i64)
-where
+fn select_places<DB: sqlx::Database>(
+    query: &mut QueryBuilder<DB>,
+    topics: &[Key],
+    after: i64,
+    through: i64,
+    limit: i64,
+) where
     String: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
     i64: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
 {
@@ -129,7 +161,7 @@ where
         for column in ["topic", "feed"] {
             query.push(separator).push("SELECT seq FROM (SELECT seq FROM events WHERE ").push(column);
             query.push(" = ").push_bind(topic.to_string()).push(" AND seq > ").push_bind(after);
-            query.push(" AND seq <= ").push_bind(through).push(" ORDER BY seq LIMIT ").push_bind(PAGE);
+            query.push(" AND seq <= ").push_bind(through).push(" ORDER BY seq LIMIT ").push_bind(limit);
             query.push(") AS places");
             separator = " UNION ";
         }

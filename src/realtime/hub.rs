@@ -9,23 +9,17 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Ephemeral, Lines, Realtime,
-    connection::{Connection, Offer},
-    event::{Event, Frame, Key},
+    Command, Lines, Realtime,
+    connection::Connection,
+    event::{Json, Key},
+    frame::Frame,
     history::{Page, Start},
     log::Log,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
-use crate::{
-    clock::Timestamp,
-    error::{Error, Result},
-};
+use crate::{clock::Timestamp, error::Result};
 
-/// How many connections get an event before other tasks of the worker have their turn: 1 to 3 ms of work.
-const SLICE: usize = 256;
-/// How many events one look at the log takes.
-const BATCH: usize = 256;
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How many topics one connection may listen to.
@@ -40,7 +34,9 @@ pub struct Hub {
 }
 
 pub(super) struct State {
-    head: u64,
+    pub(super) head: u64,
+    /// The backlog of all connections, as the figures last said it.
+    pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
     /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
     topics: HashMap<Key, Listeners>,
@@ -54,6 +50,8 @@ pub struct Opening {
     pub subscriptions: Vec<Subscription>,
     /// What it wants to hear.
     pub wishes: Wishes,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// Where it begins.
     pub start: Start,
     /// The place in the log before the viewer's rights were looked at.
@@ -73,10 +71,23 @@ pub struct TopicChange {
     pub as_of: u64,
     /// What it will listen to as well.
     pub add: Vec<Subscription>,
+    /// What others see of the user.
+    pub profile: Option<Json>,
     /// What it will no longer listen to.
     pub remove: Vec<Key>,
-    /// New guards and a new end, when the request came with fresh credentials.
-    pub renew: Option<(Vec<Subscription>, Option<Timestamp>)>,
+    /// The fresh credentials with which the request came, if they are good for the stream.
+    pub renew: Option<Renewal>,
+}
+
+/// Credentials that take the place of those with which a stream was opened.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// What they let their user see.
+    pub viewer: Viewer,
+    /// What they stand on.
+    pub guards: Vec<Subscription>,
+    /// When they end.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Hub {
@@ -84,7 +95,8 @@ impl Hub {
     #[must_use]
     pub fn start(node: &Arc<Realtime>) -> Rc<Self> {
         let lines = node.attach();
-        let state = State { head: node.log.head(), connections: HashMap::new(), topics: HashMap::new() };
+        let state =
+            State { head: node.log.head(), backlog: 0, connections: HashMap::new(), topics: HashMap::new() };
         let hub = Rc::new(Self { node: Arc::clone(node), state: RefCell::new(state) });
         tokio::task::spawn_local(Rc::clone(&hub).run(lines));
         hub
@@ -100,9 +112,7 @@ impl Hub {
         opening: Opening,
         ready: impl FnOnce(Uuid, u64) -> Frame,
     ) -> Result<ConnectionStream> {
-        if self.node.is_draining() {
-            return Err(Error::Draining);
-        }
+        self.node.admit()?;
         let head = self.head();
         let position = match opening.start {
             Start::After(place) => place,
@@ -112,21 +122,20 @@ impl Hub {
         };
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
-        let heartbeat = self.node.clock.now().plus(self.node.tuning.heartbeat);
-        let Opening { viewer, subscriptions, wishes, expires_at, as_of, .. } = opening;
-        let keys: Vec<Key> = subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
-        let connection =
-            Rc::new(Connection::new((id, viewer), subscriptions, wishes, position, heartbeat, expires_at));
+        let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
+        let (gap, as_of, profile) = (opening.start == Start::Gap, opening.as_of, opening.profile.clone());
+        let keys: Vec<Key> = opening.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+        let connection = Rc::new(Connection::new(id, opening, position, now, heartbeat));
         connection.control(first);
-        if opening.start == Start::Gap {
+        if gap {
             self.skip_gap(&connection);
         }
         for key in keys {
             self.listen(Key::clone(&key), &connection);
             self.show_board(&key, &connection);
+            self.attend(&key, &connection, profile.as_ref());
         }
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
-        metrics::gauge!("snippetbox_stream_connections").increment(1.0);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         self.make_up_for(as_of, &connection)?;
         Ok(stream)
@@ -135,8 +144,13 @@ impl Hub {
     /// Hands over what holds now on a topic.
     pub(super) fn show_board(&self, key: &Key, connection: &Connection) {
         for (kind, frame) in self.node.board.of(key) {
-            connection.tell(key, &kind, None, &frame);
+            connection.show(key, &kind, &frame);
         }
+    }
+
+    /// The connections of this moment.
+    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.state.borrow().connections.values().cloned().collect()
     }
 
     /// The place up to which this hub has delivered.
@@ -165,14 +179,14 @@ impl Hub {
     }
 
     pub(super) fn close(&self, connection: &Rc<Connection>) {
+        self.lose(connection);
         let keys: Vec<Key> =
             connection.state.borrow().subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
         for key in keys {
             self.unlisten(&key, connection);
         }
-        self.node.typing.close(connection.id);
         if self.state.borrow_mut().connections.remove(&connection.id).is_some() {
-            metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
+            self.node.dismiss(connection);
         }
     }
 
@@ -193,7 +207,7 @@ impl Hub {
         }
     }
 
-    fn listeners(&self, key: &Key) -> Option<Listeners> {
+    pub(super) fn listeners(&self, key: &Key) -> Option<Listeners> {
         self.state.borrow().topics.get(key).map(Rc::clone)
     }
 
@@ -205,6 +219,7 @@ impl Hub {
                 () = lines.events.notified() => self.deliver_new().await,
                 command = lines.commands.recv() => match command {
                     Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
+                    Some(Command::Announce(announcement)) => self.announce(&announcement).await,
                     Some(Command::Change(change, answer)) => {
                         if let Some(result) = self.change(change) {
                             drop(answer.try_send(result));
@@ -215,79 +230,11 @@ impl Hub {
                     }
                     None => return,
                 },
-                _ = tick.tick() => self.look_at_deadlines(),
+                _ = tick.tick() => {
+                    self.look_at_deadlines();
+                    self.report_backlog();
+                }
             }
-        }
-    }
-
-    /// Delivers everything that has come into the log since the last time.
-    async fn deliver_new(&self) {
-        loop {
-            let head = self.head();
-            let Some(events) = self.node.log.recent(head, BATCH) else {
-                return self.skip_to_present();
-            };
-            let Some(last) = events.last() else { return };
-            // Set before the delivery: a connection that opens during it begins behind these events.
-            self.state.borrow_mut().head = last.seq;
-            for event in &events {
-                self.deliver(event).await;
-            }
-        }
-    }
-
-    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
-    fn skip_to_present(&self) {
-        let delivered = self.head();
-        self.state.borrow_mut().head = self.node.log.head();
-        self.node.end_rights();
-        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
-        for connection in &connections {
-            connection.catch_up();
-            // The events can be read later, but rights that ended must end now.
-            if self.make_up_for(delivered, connection).is_err() {
-                connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
-            }
-        }
-    }
-
-    async fn deliver(&self, event: &Event) {
-        let own = self.listeners(&event.topic);
-        let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
-        let mut queued = 0;
-        for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
-            if index % SLICE == SLICE - 1 {
-                tokio::task::yield_now().await;
-            }
-            // Whoever listens to both has it from the first; the position tells.
-            match connection.offer(event) {
-                Offer::Queued => queued += 1,
-                Offer::NotWanted => {}
-                Offer::FellBehind => self.tell_lagged(connection),
-            }
-        }
-        metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let Some(ending) = &event.ending {
-            self.node.end_rights();
-            for connection in own.iter().flat_map(|own| own.iter()) {
-                self.take_effect(ending, connection);
-            }
-        }
-    }
-
-    fn tell_lagged(&self, connection: &Connection) {
-        metrics::counter!("snippetbox_lagged_total").increment(1);
-        let cursor = self.node.log.id(connection.taken());
-        connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
-    }
-
-    async fn tell(&self, ephemeral: &Ephemeral) {
-        let Some(listeners) = self.listeners(&ephemeral.topic) else { return };
-        for slice in listeners.chunks(SLICE) {
-            for connection in slice {
-                connection.tell(&ephemeral.topic, &ephemeral.kind, ephemeral.origin, &ephemeral.frame);
-            }
-            tokio::task::yield_now().await;
         }
     }
 

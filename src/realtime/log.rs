@@ -151,21 +151,26 @@ impl Log {
         self.ring().endings(after)
     }
 
-    /// The place of an event that was appended and committed, from what the append answered.
+    /// The place of an event that was appended and committed, from what the append answered; nothing when the
+    /// history has ended before it.
     ///
     /// # Errors
     /// When the database does not answer, or the sequencer does not come.
-    pub async fn place_of(&self, appended: i64) -> Result<u64> {
+    pub async fn place_of(&self, appended: i64) -> Result<Option<u64>> {
         let Some(pool) = self.db.postgres() else {
-            return u64::try_from(appended).map_err(|error| Error::Internal(error.to_string()));
+            return u64::try_from(appended).map(Some).map_err(|error| Error::Internal(error.to_string()));
         };
         for _ in 0..500 {
             let seq: Option<Option<i64>> = sqlx::query_scalar("SELECT seq FROM events WHERE id = $1")
                 .bind(appended)
                 .fetch_optional(pool)
                 .await?;
-            if let Some(Some(seq)) = seq {
-                return u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
+            match seq {
+                None => return Ok(None),
+                Some(None) => {}
+                Some(Some(seq)) => {
+                    return u64::try_from(seq).map(Some).map_err(|error| Error::Internal(error.to_string()));
+                }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -1,17 +1,24 @@
 //! The log, and the hubs that bring it to the connections. Nothing here knows a feature.
 #![deny(missing_docs)]
 
+mod attendance;
 mod board;
 mod connection;
+mod delivery;
 mod effect;
+mod ephemeral;
 mod event;
+mod frame;
 mod history;
 mod hub;
 mod log;
+mod queue;
 mod retention;
 mod rights;
 mod ring;
+mod roster;
 mod sequencer;
+mod socket;
 mod stream;
 mod subscription;
 mod typing;
@@ -20,23 +27,27 @@ mod upkeep;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use uuid::Uuid;
 
-use self::board::Board;
+use self::{board::Board, connection::Connection, roster::Announcement};
 pub use self::{
     effect::Effect,
-    event::{Envelope, Frame, Json, Key, visible},
+    ephemeral::Ephemeral,
+    event::{Json, Key, visible},
+    frame::{Envelope, Form, Frame},
     history::{Since, Start},
-    hub::{Hub, MAX_TOPICS, Opening, TopicChange},
+    hub::{Hub, MAX_TOPICS, Opening, Renewal, TopicChange},
     log::{Log, NewEvent, append},
+    roster::{Lease, Meta, Newcomer, Present, Roster, Rules},
+    sequencer::report_lag,
+    socket::take_over,
     stream::ConnectionStream,
-    subscription::{Subscription, Viewer, Wishes},
+    subscription::{Presence, Subscription, Viewer, Wishes},
     typing::Typing,
 };
 use crate::{
@@ -44,6 +55,7 @@ use crate::{
     db::Db,
     error::{Error, Result},
     id::Ids,
+    seal,
 };
 
 /// How many commands may wait for one worker's hub.
@@ -58,24 +70,16 @@ pub struct Tuning {
     pub drain: Duration,
     /// How much of the log each node keeps in memory.
     pub ring_bytes: usize,
-}
-
-/// An event that is not kept: it reaches who is there.
-#[derive(Debug, Clone)]
-pub struct Ephemeral {
-    /// The topic.
-    pub topic: Key,
-    /// The name.
-    pub kind: Box<str>,
-    /// The connection that caused it.
-    pub origin: Option<Uuid>,
-    /// The encoded event.
-    pub frame: Frame,
+    /// How many streams may be open at once.
+    pub max_streams: usize,
+    /// How long and how many users are known to each other.
+    pub roster: Rules,
 }
 
 /// What a node asks of the hubs of its workers.
 enum Command {
     Tell(Arc<Ephemeral>),
+    Announce(Arc<Vec<Announcement>>),
     Change(TopicChange, mpsc::Sender<Result<Vec<String>>>),
     Drain(oneshot::Sender<()>),
 }
@@ -86,6 +90,8 @@ pub struct Realtime {
     pub log: Log,
     /// Who is typing.
     pub typing: Typing,
+    /// Who is there.
+    pub roster: Roster,
     /// The place in the log up to which the ends of rights are known here.
     rights_through: Mutex<u64>,
     db: Db,
@@ -95,6 +101,8 @@ pub struct Realtime {
     board: Board,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
+    /// How many streams are open; each hub counts its own.
+    open_streams: AtomicUsize,
 }
 
 /// A hub's end of the lines from its node.
@@ -118,6 +126,7 @@ impl Realtime {
         let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
         Ok(Arc::new(Self {
             typing: Typing::new(clock.clone()),
+            roster: Roster::new(clock.clone(), tuning.roster, seal::text(&ids.secret()[..6])),
             rights_through: Mutex::new(log.head()),
             log,
             db,
@@ -127,36 +136,19 @@ impl Realtime {
             board: Board::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
+            open_streams: AtomicUsize::new(0),
         }))
     }
 
     /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        tokio::join!(self.log.follow(), sequencer::run(&self.db, &self.log), self.typing.run(self));
+        let log = futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log));
+        tokio::join!(log, self.typing.run(self), self.roster.run(self));
     }
 
     /// The seconds between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.tuning.heartbeat
-    }
-
-    /// Tells those who are connected now. A hub that has thousands of commands waiting misses it: what is not kept
-    /// may be lost, and must not hold up the caller.
-    pub fn tell(&self, ephemeral: Ephemeral) {
-        let ephemeral = Arc::new(ephemeral);
-        for hub in self.hubs() {
-            if hub.try_send(Command::Tell(Arc::clone(&ephemeral))).is_err() {
-                metrics::counter!("snippetbox_ephemeral_dropped_total").increment(1);
-            }
-        }
-    }
-
-    /// Tells the present state of something on a topic, as [`tell`](Self::tell) does. While it `holds`, whoever
-    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
-    pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
-        let kept = holds.then(|| ephemeral.frame.clone());
-        self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
-        self.tell(ephemeral);
     }
 
     /// Changes the topics of an open connection, wherever its worker is, and answers with the topics it has then.
@@ -194,6 +186,33 @@ impl Realtime {
             }
         }
         futures_util::future::join_all(drained).await;
+    }
+
+    /// Counts one more stream.
+    fn admit(&self) -> Result<()> {
+        if self.is_draining() {
+            return Err(Error::Draining);
+        }
+        if self.open_streams.fetch_add(1, Ordering::SeqCst) >= self.tuning.max_streams {
+            self.open_streams.fetch_sub(1, Ordering::SeqCst);
+            return Err(Error::Overloaded);
+        }
+        metrics::gauge!("snippetbox_stream_connections").increment(1.0);
+        Ok(())
+    }
+
+    /// Counts one stream less, and tells how long it was open.
+    fn dismiss(&self, connection: &Connection) {
+        self.open_streams.fetch_sub(1, Ordering::SeqCst);
+        metrics::gauge!("snippetbox_stream_connections").decrement(1.0);
+        if connection.backlog() > 0 {
+            metrics::counter!("snippetbox_streams_cut_with_backlog_total").increment(1);
+        }
+        let span = self.clock.now().unix_millis() - connection.opened_at.unix_millis();
+        let duration = Duration::from_millis(u64::try_from(span).unwrap_or(0));
+        metrics::histogram!("snippetbox_stream_seconds").record(duration.as_secs_f64());
+        let (connection, duration_ms) = (connection.id, duration.as_millis());
+        tracing::info!(target: "snippetbox::access", %connection, duration_ms, "the stream ended");
     }
 
     fn attach(&self) -> Lines {

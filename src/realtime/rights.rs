@@ -22,11 +22,13 @@ impl Realtime {
         let Some(endings) = self.log.endings(*through) else {
             // Nobody knows any more whose rights have ended, so nobody keeps any; who has some says so again.
             self.typing.forget_all();
+            self.roster.forget_leases();
             *through = head;
             return;
         };
         for ending in endings {
             self.typing.take_effect(&ending);
+            self.roster.take_effect(&ending);
             *through = ending.seq;
         }
     }
@@ -39,6 +41,9 @@ impl Hub {
     /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
     pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
         for ending in self.log().endings(as_of).ok_or(Error::Overloaded)? {
+            if ending.effect == Effect::Withdraw {
+                connection.withdraw(&ending);
+            }
             if connection.listens_to(&ending.topic) {
                 self.take_effect(&ending, connection);
             }
@@ -46,17 +51,49 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
+    /// The log has moved on by more than it keeps in memory: every connection reads the part from the database.
+    pub(super) fn skip_to_present(&self) {
+        let delivered = self.head();
+        self.state.borrow_mut().head = self.node.log.head();
+        self.node.end_rights();
+        for connection in &self.connections() {
+            connection.catch_up_from(delivered);
+            // The events can be read later, but rights that ended must end now.
+            if self.make_up_for(delivered, connection).is_err() {
+                connection.cut(self.notice("closing", &json!({ "reason": "overloaded" })));
+            }
+        }
+    }
+
+    /// Ends the rights that an event takes away, of those who listen to its topic and of those who have got earlier
+    /// events of it through its feed.
+    pub(super) fn end_rights(&self, ending: &Ending, listeners: &[Rc<Connection>]) {
+        self.node.end_rights();
+        if ending.effect == Effect::Withdraw {
+            for connection in &self.connections() {
+                connection.withdraw(ending);
+            }
+        }
+        for connection in listeners {
+            self.take_effect(ending, connection);
+        }
+    }
+
+    fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
         if ending.effect == Effect::End && connection.is_guarded_by(&ending.topic) {
-            connection.end(self.notice("closing", &json!({ "reason": &*ending.kind })));
+            // Who was signed out has left, unlike one whose stream was cut.
+            self.depart(connection, |_| true);
+            connection.cut(self.notice("closing", &json!({ "reason": &*ending.kind })));
         } else if ending.effect == Effect::End {
             self.close_topic(connection, &ending.topic, "deleted");
         } else if !ending.keeps(connection.viewer) {
+            connection.state.borrow_mut().queue.forget(&ending.topic);
             self.close_topic(connection, &ending.topic, "not_permitted");
         }
     }
 
     fn close_topic(&self, connection: &Rc<Connection>, key: &Key, reason: &str) {
+        self.depart(connection, |left| left == key);
         connection.remove(key);
         self.unlisten(key, connection);
         let data = json!({ "topic": visible(key), "reason": reason });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::log::Log;
-use crate::db::Db;
+use crate::{db::Db, error::Result};
 
 /// The key of the advisory lock; any number that nothing else in the database uses.
 const LOCK: i64 = 0x0073_6e69_7070_6574;
@@ -48,6 +48,18 @@ async fn lead(pool: &PgPool, db: &Db, log: &Log) -> Result<(), sqlx::Error> {
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// Reports how many committed events wait for their places; on SQLite none ever does.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn report_lag(db: &Db) -> Result<()> {
+    let Some(pool) = db.postgres() else { return Ok(()) };
+    let waiting: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE seq IS NULL").fetch_one(pool).await?;
+    metrics::gauge!("snippetbox_outbox_events").set(f64::from(i32::try_from(waiting).unwrap_or(i32::MAX)));
+    Ok(())
 }
 
 /// Numbers one batch and tells how many events it held.

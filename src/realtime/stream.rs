@@ -10,9 +10,11 @@ use futures_util::{Stream, future::LocalBoxFuture};
 
 use super::{
     connection::{Connection, Mode},
-    event::{Frame, Key},
+    event::Key,
+    frame::Frame,
     history::Page,
     hub::Hub,
+    queue::Waiting,
 };
 use crate::error::Result;
 
@@ -23,8 +25,8 @@ type Reading = LocalBoxFuture<'static, Result<Option<Page>>>;
 
 /// The frames of one connection, in their order. Dropping it closes the connection.
 pub struct ConnectionStream {
-    hub: Rc<Hub>,
-    connection: Rc<Connection>,
+    pub(super) hub: Rc<Hub>,
+    pub(super) connection: Rc<Connection>,
     reading: Option<(u64, Reading)>,
 }
 
@@ -114,15 +116,34 @@ impl Stream for ConnectionStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         loop {
+            match self.poll_queued(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Ready(true) => {}
+            }
+            let Some((waiting, _, frame)) = self.hub.next(&self.connection) else { continue };
+            if let Waiting::Durable(event) | Waiting::Fed(event) = waiting {
+                self.connection.state.borrow_mut().taken = event.seq;
+            }
+            return Poll::Ready(Some(frame));
+        }
+    }
+}
+
+impl ConnectionStream {
+    /// Waits until there is something in the queue; false when there never will be.
+    pub(super) fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
             {
                 let mut state = self.connection.state.borrow_mut();
-                if let Some(frame) = state.pop() {
-                    return Poll::Ready(Some(frame));
+                if !state.queue.is_empty() {
+                    state.waker = Some(cx.waker().clone());
+                    return Poll::Ready(true);
                 }
                 // Kept in every mode: a frame about the stream itself may come while a page is being read.
                 state.waker = Some(cx.waker().clone());
                 match state.mode {
-                    Mode::Ended => return Poll::Ready(None),
+                    Mode::Ended => return Poll::Ready(false),
                     Mode::Live => return Poll::Pending,
                     Mode::CatchingUp => {}
                 }

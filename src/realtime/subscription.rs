@@ -1,5 +1,7 @@
 //! Who listens to what.
 
+use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Key;
@@ -29,6 +31,23 @@ pub struct Subscription {
     /// Whether the stream itself stands on it: when such a topic ends, so does the stream, and its events are not
     /// shown. Credentials and accounts are guarded so.
     pub guard: bool,
+    /// Whether those who listen are known to each other here.
+    pub gathers: bool,
+}
+
+/// How a connection takes part in who is on its topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Its user is seen there, and it watches the others.
+    Track,
+    /// It watches.
+    Observe,
+    /// It watches how many there are.
+    Count,
+    /// It hears nothing of it.
+    #[default]
+    Off,
 }
 
 /// What a connection wants to hear besides its topics.
@@ -38,4 +57,6 @@ pub struct Wishes {
     pub types: Option<Vec<String>>,
     /// Whether it wants what it caused itself.
     pub echo: bool,
+    /// What it wants to know of who is there.
+    pub presence: Presence,
 }

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::{
     Ephemeral, Realtime,
     effect::Ending,
-    event::{Envelope, Frame, Json, Key, visible},
+    event::{Json, Key, visible},
+    frame::{Envelope, Frame},
     subscription::Viewer,
 };
 use crate::{
@@ -179,6 +180,7 @@ mod tests {
     use std::time::Duration;
 
     use chrono::DateTime;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
     use uuid::Uuid;
 
@@ -239,5 +241,67 @@ mod tests {
         assert!(told(&typing).is_empty(), "another connection has renewed it");
         typing.close(Uuid::from_u128(21));
         assert_eq!(told(&typing), [json!([])]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Start(u128, u128),
+        Stop(u128),
+        Close(u128),
+        Silence(u64),
+        Round,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1..6_u128, 10..13_u128).prop_map(|(user, connection)| Step::Start(user, connection)),
+            1 => (1..6_u128).prop_map(Step::Stop),
+            1 => (10..13_u128).prop_map(Step::Close),
+            3 => (0..4_000_u64).prop_map(Step::Silence),
+            4 => Just(Step::Round),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
+
+        /// The model is a list of who said so last on which connection, and when.
+        #[test]
+        fn histories_equal_the_model(steps in proptest::collection::vec(step(), 1..32)) {
+            let clock = Clock::manual(DateTime::default());
+            let typing = Typing::new(clock.clone());
+            let (mut said, mut last, mut passed) = (Vec::<(u128, u128, u64)>::new(), json!([]), 0);
+            for step in steps.into_iter().chain([Step::Round, Step::Silence(6_000), Step::Round]) {
+                match step {
+                    Step::Start(user, connection) => {
+                        start(&typing, Uuid::from_u128(user), connection);
+                        match said.iter_mut().find(|it| it.0 == user) {
+                            Some(it) => *it = (user, connection, passed),
+                            None => said.push((user, connection, passed)),
+                        }
+                    }
+                    Step::Stop(user) => {
+                        typing.stop(&Key::from("chat:1"), Uuid::from_u128(user));
+                        said.retain(|it| it.0 != user);
+                    }
+                    Step::Close(connection) => {
+                        typing.close(Uuid::from_u128(connection));
+                        said.retain(|it| it.1 != connection);
+                    }
+                    Step::Silence(millis) => {
+                        clock.advance(Duration::from_millis(millis));
+                        passed += millis;
+                    }
+                    Step::Round => {
+                        // An entry that was renewed before a round saw its end has lived on.
+                        said.retain(|it| passed < it.2 + 6_000);
+                        last = told(&typing).pop().unwrap_or(last);
+                        let users: Vec<u128> = said.iter().map(|it| it.0).collect();
+                        prop_assert_eq!(&last, &json!(users));
+                    }
+                }
+            }
+            prop_assert!(last == json!([]) && typing.is_idle(), "nothing is left");
+        }
     }
 }

@@ -7,25 +7,39 @@ use tokio::sync::oneshot;
 
 use super::{
     connection::Connection,
-    event::{Frame, Key},
-    hub::{Hub, MAX_TOPICS, TopicChange},
+    event::Key,
+    frame::Frame,
+    hub::{Hub, MAX_TOPICS, Renewal, TopicChange},
+    queue::QUEUE_BYTES,
     subscription::Subscription,
 };
-use crate::{
-    clock::Timestamp,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// How long before the end of its credentials a connection is warned.
 const WARNING: Duration = Duration::from_mins(1);
+/// A number of bytes as a figure.
+#[expect(clippy::cast_precision_loss, reason = "a float is exact up to 8 PiB")]
+fn precise(bytes: usize) -> f64 {
+    bytes as f64
+}
+
+/// How many bytes may wait for a connection that is changed.
+const BACKLOG: usize = 2 * QUEUE_BYTES;
 /// In how many steps the streams are ended at shutdown.
 const DRAIN_STEPS: u32 = 20;
+/// How often, and after which time each, one looks whether all streams have taken their last frames.
+const LAST_LOOKS: u32 = 50;
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
 impl Hub {
     /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
     pub(super) fn change(&self, change: TopicChange) -> Option<Result<Vec<String>>> {
         let connection = self.state.borrow().connections.get(&change.connection).cloned()?;
         if connection.viewer.user != change.user {
             return None;
+        }
+        if connection.backlog() > BACKLOG {
+            return Some(Err(Error::Overloaded)); // Each change is told, and nobody takes it.
         }
         let add: Vec<Subscription> =
             change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
@@ -37,6 +51,7 @@ impl Hub {
             )));
         }
         for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
+            self.depart(&connection, |left| left == key);
             connection.remove(key);
             self.unlisten(key, &connection);
         }
@@ -45,8 +60,8 @@ impl Hub {
             self.listen(Key::clone(&subscription.key), &connection);
             connection.add(subscription);
         }
-        if let Some((guards, expires_at)) = change.renew {
-            self.renew(&connection, guards, expires_at);
+        if let Some(renewal) = change.renew {
+            self.renew(&connection, renewal);
         }
         if let Err(error) = self.make_up_for(change.as_of, &connection) {
             connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
@@ -57,22 +72,42 @@ impl Hub {
         connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
         for key in &added {
             self.show_board(key, &connection);
+            self.attend(key, &connection, change.profile.as_ref());
         }
+        self.send_to(&connection);
         Some(Ok(topics))
     }
 
-    fn renew(&self, connection: &Rc<Connection>, guards: Vec<Subscription>, expires_at: Option<Timestamp>) {
+    /// Puts fresh credentials in the place of those that the stream stands on. Others that let their user see more
+    /// or less are no renewal: the stream goes on with its own.
+    fn renew(&self, connection: &Rc<Connection>, renewal: Renewal) {
+        if renewal.viewer != connection.viewer {
+            return;
+        }
         for old in connection.guards() {
             connection.remove(&old);
             self.unlisten(&old, connection);
         }
-        for guard in guards {
+        for guard in renewal.guards {
             self.listen(Key::clone(&guard.key), connection);
             connection.add(guard);
         }
         let mut state = connection.state.borrow_mut();
-        state.expires_at = expires_at;
+        state.expires_at = renewal.expires_at;
         state.warned = false;
+    }
+
+    /// Brings the figure of what waits for clients up to date; each hub adds its part.
+    pub(super) fn report_backlog(&self) {
+        let mut state = self.state.borrow_mut();
+        let backlog: usize = state.connections.values().map(|connection| connection.backlog()).sum();
+        let before = std::mem::replace(&mut state.backlog, backlog);
+        let gauge = metrics::gauge!("snippetbox_stream_backlog_bytes");
+        if backlog >= before {
+            gauge.increment(precise(backlog - before));
+        } else {
+            gauge.decrement(precise(before - backlog));
+        }
     }
 
     /// Heartbeats, warnings and ends that are due.
@@ -110,6 +145,12 @@ impl Hub {
                 connection.end(Frame::notice("closing", self.node.clock.now(), &data, Some(retry)));
             }
             tokio::time::sleep(self.node.tuning.drain / DRAIN_STEPS).await;
+        }
+        for _ in 0..LAST_LOOKS {
+            if self.state.borrow().connections.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LAST_LOOK).await;
         }
         let _ = done.send(());
     }

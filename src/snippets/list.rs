@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Content, Language, SnippetId, Tag, Tags, Title, Visibility};
+use super::{Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility};
 use crate::{
     accounts::{Profile, UserId},
     clock::Timestamp,
+    credentials::Caller,
 };
 
 /// A snippet in a list: with the beginning of its content, or with all of it where that was asked for.
@@ -29,8 +30,76 @@ pub struct SnippetSummary {
     pub updated_at: Timestamp,
 }
 
+impl From<Snippet> for SnippetSummary {
+    fn from(it: Snippet) -> Self {
+        Self {
+            id: it.id,
+            title: it.title,
+            excerpt: Some(it.content.excerpt()),
+            content: None,
+            language: it.language,
+            tags: it.tags,
+            visibility: it.visibility,
+            owner: it.owner,
+            version: it.version,
+            views: it.views,
+            created_at: it.created_at,
+            updated_at: it.updated_at,
+        }
+    }
+}
+
+/// Whose snippets are meant: a user's, or the caller's own.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub enum OwnerQuery {
+    Me,
+    User(UserId),
+}
+
+impl TryFrom<String> for OwnerQuery {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "me" => Ok(Self::Me),
+            id => {
+                id.parse().map(|id| Self::User(UserId(id))).map_err(|_| "must be the id of a user, or `me`")
+            }
+        }
+    }
+}
+
+impl OwnerQuery {
+    /// The user who is meant.
+    pub fn user(self, caller: &Caller) -> crate::error::Result<UserId> {
+        match self {
+            Self::Me => Ok(caller.require_user()?.id),
+            Self::User(id) => Ok(id),
+        }
+    }
+}
+
+/// Which page of which list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PageKey {
+    pub(super) filter: Filter,
+    /// Whether those that are not public are listed too.
+    pub(super) all: bool,
+    pub(super) after: Option<Position>,
+    pub(super) limit: u32,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Listed {
+    pub snippets: Vec<SnippetSummary>,
+    /// The position behind it, if there are more.
+    pub next: Option<Position>,
+}
+
 /// Which snippets a list holds, and in which order.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Filter {
     pub owner: Option<UserId>,
     pub language: Option<Language>,
@@ -45,7 +114,7 @@ pub struct Filter {
 }
 
 /// The order of a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Sort {
     #[serde(rename = "created_at")]
     Oldest,
@@ -84,13 +153,13 @@ impl Sort {
 }
 
 /// A place in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     pub(super) key: Key,
     pub(super) id: SnippetId,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Key {
     Time(Timestamp),
     Title(String),

@@ -3,13 +3,17 @@
 mod list;
 pub mod routes;
 mod store;
+mod transfer;
 mod values;
 mod views;
+
+use std::{collections::HashMap, sync::Arc};
 
 use uuid::Uuid;
 
 pub use self::{
-    list::{Filter, Position, SnippetSummary, Sort},
+    list::{Filter, Listed, OwnerQuery, PageKey, Position, SnippetSummary, Sort},
+    transfer::{count_all_of, list_all_of, restore},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
     views::{Viewer, Views, flush_views},
 };
@@ -18,14 +22,30 @@ use crate::{
     app::App,
     clock::Timestamp,
     credentials::{Caller, Scope},
-    db::WriteTx,
+    db::{ReadConn, Shared, WriteTx},
     error::{Error, Result},
     id::id_type,
     realtime::{self, Effect, Json, NewEvent},
+    search,
 };
 
 /// The topic of all public snippets.
 pub const FEED: &str = "snippets";
+
+/// How many different lists can be read at once.
+const PAGES: usize = 64;
+
+/// Reads that wait at the same time share a query.
+pub struct Reads {
+    one: Shared<SnippetId, Arc<Snippet>>,
+    pages: Shared<PageKey, Arc<Listed>>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { one: Shared::new(1), pages: Shared::new(PAGES) }
+    }
+}
 
 id_type! {
     /// Identifies a snippet.
@@ -38,20 +58,6 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: Draft) 
     let owner = Profile { id: who.id, name: who.name.clone() };
     let now = app.clock.now();
     insert(app, tx, caller.connection, new(app, owner, draft, now, now)).await
-}
-
-/// Makes a snippet of somebody's who has it from elsewhere, with the times that it had there; none lies in the future.
-pub async fn restore(
-    app: &App,
-    tx: &mut WriteTx,
-    owner: Profile,
-    draft: Draft,
-    times: (Option<Timestamp>, Option<Timestamp>),
-) -> Result<Snippet> {
-    let now = app.clock.now();
-    let updated_at = times.1.or(times.0).unwrap_or(now).min(now);
-    let created_at = times.0.unwrap_or(updated_at).min(updated_at);
-    insert(app, tx, None, new(app, owner, draft, created_at, updated_at)).await
 }
 
 fn new(app: &App, owner: Profile, draft: Draft, created_at: Timestamp, updated_at: Timestamp) -> Snippet {
@@ -73,6 +79,7 @@ fn new(app: &App, owner: Profile, draft: Draft, created_at: Timestamp, updated_a
 /// Writes a new snippet, and tells of it as its owner's doing.
 async fn insert(app: &App, tx: &mut WriteTx, origin: Option<Uuid>, snippet: Snippet) -> Result<Snippet> {
     store::insert(tx.conn(), &snippet).await?;
+    search::index(tx, &snippet).await?;
     let about = (snippet.id, snippet.owner.id, snippet.visibility);
     let by = (Some(Json::of(&snippet.owner)?), origin);
     let event = event_by(app, by, "snippet_created", about, Json::of(&snippet)?);
@@ -91,8 +98,12 @@ pub async fn find(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> 
 /// A snippet as it is stored; no view is counted.
 pub async fn raw(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> {
     caller.require_read(app.settings.public_read)?;
-    let mut conn = app.db.read().await?;
-    let found = store::find(conn.conn(), id).await?;
+    let load = async |ids: Vec<SnippetId>| {
+        let mut conn = app.db.read().await?;
+        let found = store::find(conn.conn(), &ids).await?;
+        Ok(found.into_iter().map(|snippet| (snippet.id, Arc::new(snippet))).collect())
+    };
+    let found = app.reads.one.find(id, load).await?.map(Arc::unwrap_or_clone);
     found.filter(|it| may_see(caller, it.owner.id, it.visibility)).ok_or(Error::NotFound("snippet"))
 }
 
@@ -111,49 +122,48 @@ pub async fn may_read(app: &App, caller: &Caller, id: SnippetId) -> Result<()> {
 pub async fn list(
     app: &App,
     caller: &Caller,
-    filter: &Filter,
+    filter: Filter,
     after: Option<Position>,
     limit: u32,
-) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
+) -> Result<Arc<Listed>> {
     caller.require_read(app.settings.public_read)?;
     let all = filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin());
-    page(app, filter, all, after, limit).await
+    let load = async |pages: Vec<PageKey>| {
+        let mut conn = app.db.read().await?;
+        let mut found = HashMap::with_capacity(pages.len());
+        for page in pages {
+            let mut listed = store::page(conn.conn(), &page).await?;
+            for snippet in &mut listed.snippets {
+                snippet.views += app.views.pending(snippet.id);
+            }
+            found.insert(page, Arc::new(listed));
+        }
+        Ok(found)
+    };
+    let listed = app.reads.pages.find(PageKey { filter, all, after, limit }, load).await?;
+    listed.ok_or_else(|| Error::Internal("a page was not read".into()))
 }
 
-/// One page of all snippets that a filter lets through, whoever may see them, and the position behind it if there
-/// are more: for work that is done in the owner's name.
-pub async fn list_all_of(
+/// Those of the snippets with these ids that the caller may see listed.
+pub async fn listed(
     app: &App,
-    filter: &Filter,
-    after: Option<Position>,
-    limit: u32,
-) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
-    page(app, filter, true, after, limit).await
-}
-
-async fn page(
-    app: &App,
-    filter: &Filter,
-    all: bool,
-    after: Option<Position>,
-    limit: u32,
-) -> Result<(Vec<SnippetSummary>, Option<Position>)> {
-    let mut conn = app.db.read().await?;
-    let mut found = store::page(conn.conn(), filter, all, after, i64::from(limit) + 1).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = found.len() > size;
-    found.truncate(size);
+    conn: &mut ReadConn,
+    caller: &Caller,
+    ids: &[SnippetId],
+) -> Result<HashMap<SnippetId, Snippet>> {
+    let mut found = store::find_all(conn.conn(), ids).await?;
+    found.retain(|it| {
+        it.visibility == Visibility::Public || caller.user() == Some(it.owner.id) || caller.is_admin()
+    });
     for snippet in &mut found {
         snippet.views += app.views.pending(snippet.id);
     }
-    let next = found.last().filter(|_| more).map(|last| filter.sort.position(last));
-    Ok((found, next))
+    Ok(found.into_iter().map(|snippet| (snippet.id, snippet)).collect())
 }
 
-/// How many snippets a filter lets through, whoever may see them.
-pub async fn count_all_of(app: &App, filter: &Filter) -> Result<i64> {
-    let mut conn = app.db.read().await?;
-    store::count(conn.conn(), filter).await
+/// The snippets with these ids, as they are stored and whoever may see them.
+pub async fn stored(tx: &mut WriteTx, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    store::find_all(tx.conn(), ids).await
 }
 
 /// Changes a snippet, if `allows` accepts its present version.
@@ -179,6 +189,7 @@ pub async fn change(
         ..old
     };
     store::update(tx.conn(), &snippet).await?;
+    search::index(tx, &snippet).await?;
     tell_change(app, tx, caller, &snippet, before).await?;
     Ok(snippet)
 }
@@ -219,8 +230,9 @@ pub async fn delete(
 /// Deletes all snippets of the caller.
 pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let owner = caller.require_user()?.id;
-    for (id, visibility) in store::lock_all_of(tx.conn(), owner).await? {
-        store::delete(tx.conn(), id).await?;
+    let all = store::lock_all_of(tx.conn(), owner).await?;
+    store::delete_all_of(tx.conn(), owner).await?;
+    for (id, visibility) in all {
         tell_end(app, tx, caller, (id, owner, visibility)).await?;
     }
     Ok(())

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Change, Draft, Filter, Language, Snippet, SnippetId, SnippetSummary, Sort, Tag};
+use super::{Change, Draft, Filter, Language, OwnerQuery, Snippet, SnippetId, SnippetSummary, Sort, Tag};
 use crate::{
-    accounts::UserId,
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Query},
         idempotency::{self, Answer},
@@ -52,7 +52,7 @@ struct ListQuery {
     /// Only the snippets of this user; `me` for one's own.
     #[param(value_type = Option<String>)]
     #[schema(value_type = Option<String>)]
-    owner: Option<Owner>,
+    owner: Option<OwnerQuery>,
     /// Only snippets in this language.
     #[param(inline)]
     language: Option<Language>,
@@ -73,35 +73,6 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-/// Whose snippets: a user's, or the caller's own.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-enum Owner {
-    Me,
-    User(UserId),
-}
-
-impl TryFrom<String> for Owner {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
-            "me" => Ok(Self::Me),
-            id => {
-                id.parse().map(|id| Self::User(UserId(id))).map_err(|_| "must be the id of a user, or `me`")
-            }
-        }
-    }
-}
-
-fn owner(caller: &Caller, owner: Option<Owner>) -> Result<Option<UserId>> {
-    Ok(match owner {
-        None => None,
-        Some(Owner::User(id)) => Some(id),
-        Some(Owner::Me) => Some(caller.require_user()?.id),
-    })
-}
-
 /// Lists public snippets, and all of one's own.
 #[utoipa::path(
     tag = "snippets",
@@ -120,7 +91,7 @@ async fn list_snippets(
 ) -> Result<HttpResponse> {
     let with_content = query.include == Some(Include::Content);
     let filter = Filter {
-        owner: owner(&caller, query.owner)?,
+        owner: query.owner.map(|owner| owner.user(&caller)).transpose()?,
         language: query.language,
         tag: query.tag,
         updated_since: None,
@@ -129,8 +100,8 @@ async fn list_snippets(
     };
     let purpose = purpose(&filter)?;
     let after = page::after(&app, &purpose, query.cursor.as_deref())?;
-    let (data, next) = super::list(&app, &caller, &filter, after, Limit::or_default(query.limit)).await?;
-    page::respond(&app, &req, &purpose, data, next)
+    let listed = super::list(&app, &caller, filter, after, Limit::or_default(query.limit)).await?;
+    page::respond(&app, &req, &purpose, &listed.snippets, listed.next.as_ref())
 }
 
 /// What a cursor of a list is good for: this filter in this order.
@@ -153,7 +124,11 @@ fn purpose(filter: &impl Serialize) -> Result<String> {
     )
 )]
 #[post("/v1/snippets")]
-async fn create_snippet(app: web::Data<App>, caller: Caller, body: Body<Draft>) -> Result<HttpResponse> {
+async fn create_snippet(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    body: Body<Draft>,
+) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
     idempotency::once(&app, &caller, &attempt, async |tx| {
         let snippet = super::create(&app, tx, &caller, input).await?;
@@ -181,11 +156,7 @@ async fn create_snippet(app: web::Data<App>, caller: Caller, body: Body<Draft>) 
 #[get("/v1/snippets/{id}")]
 async fn get_snippet(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
     let snippet = super::find(&app, &caller, *id).await?;
-    let tag = (header::ETAG, etag::of(snippet.version));
-    if etag::is_known(&req, snippet.version) {
-        return Ok(HttpResponse::NotModified().insert_header(tag).finish());
-    }
-    Ok(HttpResponse::Ok().insert_header(tag).json(snippet))
+    Ok(etag::respond(&req, snippet.version, &snippet))
 }
 
 /// Reads the content of a snippet, as it is.
@@ -238,12 +209,12 @@ async fn get_raw_snippet(
 #[patch("/v1/snippets/{id}")]
 async fn change_snippet(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     id: Id,
     meant: IfMatch,
     body: Body<Change>,
 ) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+    let mut tx = credentials::begin(&app, &caller).await?;
     let allows = |version| meant.allows(version);
     let snippet = super::change(&app, &mut tx, &caller, *id, body.input, allows).await?;
     tx.commit().await?;
@@ -263,8 +234,13 @@ async fn change_snippet(
     )
 )]
 #[delete("/v1/snippets/{id}")]
-async fn delete_snippet(app: web::Data<App>, caller: Caller, id: Id, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = app.db.write().await?;
+async fn delete_snippet(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    id: Id,
+    meant: IfMatch,
+) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, *id, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

@@ -4,12 +4,12 @@ use sqlx::{Database, Encode, QueryBuilder, Type, types::Json};
 
 use super::{
     Content, Language, Snippet, SnippetId, Tag, Tags, Title, Visibility,
-    list::{Filter, Key, Position, SnippetSummary},
+    list::{Filter, Key, Listed, PageKey, Position, SnippetSummary},
 };
 use crate::{
     accounts::{Name, Profile, UserId},
     clock::Timestamp,
-    db::{Conn, Text, on_conn},
+    db::{Conn, Text, on_conn, push_keys},
     error::{Error, Result},
 };
 
@@ -128,15 +128,17 @@ fn tags(it: &Snippet) -> Vec<String> {
     it.tags.0.iter().map(|tag| tag.0.clone()).collect()
 }
 
-async fn insert_tags(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    for tag in tags(it) {
-        on_conn!(conn.again(), |c| sqlx::query("INSERT INTO snippet_tags (tag, snippet_id) VALUES ($1, $2)")
-            .bind(tag)
-            .bind(it.id)
-            .execute(c)
-            .await
-            .map(drop)?);
+async fn insert_tags(conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    if it.tags.0.is_empty() {
+        return Ok(());
     }
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("INSERT INTO snippet_tags (tag, snippet_id) ");
+        query.push_values(tags(it), |mut row, tag| {
+            row.push_bind(tag).push_bind(it.id);
+        });
+        query.build().execute(c).await.map(drop)?;
+    });
     Ok(())
 }
 
@@ -154,22 +156,41 @@ macro_rules! select {
     };
 }
 
+const ANY: &str = select!("s.content", " AND s.id IN ");
 const FIND: &str = select!("s.content", " AND s.id = $1");
 const LOCK: &str = select!("s.content", " AND s.id = $1 FOR UPDATE OF s");
 
-pub(super) async fn find(conn: Conn<'_>, id: SnippetId) -> Result<Option<Snippet>> {
-    read_one(conn, FIND, id).await
+/// Those of the snippets that there are.
+pub(super) async fn find(conn: Conn<'_>, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    let rows: Vec<Row> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(ANY);
+        push_keys(&mut query, ids);
+        query.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(Row::into_snippet).collect()
 }
 
 /// Reads a snippet that nobody else can change until the transaction ends.
 pub(super) async fn lock(conn: Conn<'_>, id: SnippetId) -> Result<Option<Snippet>> {
     let sql = conn.sql(FIND, LOCK);
-    read_one(conn, sql, id).await
-}
-
-async fn read_one(conn: Conn<'_>, sql: &'static str, id: SnippetId) -> Result<Option<Snippet>> {
     let row: Option<Row> = on_conn!(conn, |c| sqlx::query_as(sql).bind(id).fetch_optional(c).await?);
     row.map(Row::into_snippet).transpose()
+}
+
+/// The snippets with these ids, in whatever order.
+pub(super) async fn find_all(conn: Conn<'_>, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(select!("s.content", " AND s.id IN ("));
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(")").build_query_as::<Row>().fetch_all(c).await?
+    });
+    rows.into_iter().map(Row::into_snippet).collect()
 }
 
 pub(super) async fn find_rights(conn: Conn<'_>, id: SnippetId) -> Result<Option<(UserId, Visibility)>> {
@@ -196,6 +217,15 @@ pub(super) async fn delete(conn: Conn<'_>, id: SnippetId) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn delete_all_of(conn: Conn<'_>, owner: UserId) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("DELETE FROM snippets WHERE owner_id = $1")
+        .bind(owner)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
 pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Result<()> {
     on_conn!(conn, |c| sqlx::query("UPDATE snippets SET views = views + $2 WHERE id = $1")
         .bind(id)
@@ -206,22 +236,23 @@ pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Resu
     Ok(())
 }
 
-pub(super) async fn page(
-    conn: Conn<'_>,
-    filter: &Filter,
-    all: bool,
-    after: Option<Position>,
-    limit: i64,
-) -> Result<Vec<SnippetSummary>> {
+pub(super) async fn page(conn: Conn<'_>, page: &PageKey) -> Result<Listed> {
+    let PageKey { filter, all, after, limit } = page;
     let select = if filter.with_content { select!("s.content", "") } else { select!("s.excerpt", "") };
     let rows = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(select);
-        narrow(&mut query, filter, all, after);
+        narrow(&mut query, filter, *all, after.clone());
         let (column, _, direction) = filter.sort.sql();
-        query.push(format_args!(" ORDER BY {column} {direction}, s.id {direction} LIMIT ")).push_bind(limit);
+        query
+            .push(format_args!(" ORDER BY {column} {direction}, s.id {direction} LIMIT "))
+            .push_bind(i64::from(*limit) + 1);
         query.build_query_as::<Row>().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Row::into_summary).collect())
+    let size = usize::try_from(*limit).unwrap_or(usize::MAX);
+    let more = rows.len() > size;
+    let snippets: Vec<SnippetSummary> = rows.into_iter().take(size).map(Row::into_summary).collect();
+    let next = snippets.last().filter(|_| more).map(|last| filter.sort.position(last));
+    Ok(Listed { snippets, next })
 }
 
 /// How many snippets a filter lets through, whatever their visibility.

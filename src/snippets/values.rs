@@ -17,6 +17,14 @@ const EXCERPT: usize = 200;
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "Read a file by lines")]
 pub struct Title(pub(super) String);
 
+impl Title {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Title {
     type Error = &'static str;
 
@@ -26,19 +34,19 @@ impl TryFrom<String> for Title {
     }
 }
 
-impl Title {
-    /// The title as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The text of a snippet: 1 byte to 512 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 524_288, example = "for line in file.lines() {}")]
 pub struct Content(pub(super) String);
+
+impl Content {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl TryFrom<String> for Content {
     type Error = &'static str;
@@ -50,35 +58,29 @@ impl TryFrom<String> for Content {
 }
 
 impl Content {
-    /// The content as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     pub(super) fn excerpt(&self) -> String {
         self.0.chars().take(EXCERPT).collect()
     }
 }
 
 /// The name of a language, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(try_from = "String")]
 #[sqlx(transparent)]
 #[schema(value_type = String, pattern = "^[a-z][a-z0-9+#._-]{0,31}$", example = "rust")]
 pub struct Language(pub(super) String);
 
-impl Language {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Default for Language {
     fn default() -> Self {
         Self("text".to_owned())
+    }
+}
+
+impl Language {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -97,10 +99,18 @@ impl TryFrom<String> for Language {
 }
 
 /// A word to find snippets by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$", example = "io")]
 pub struct Tag(pub(super) String);
+
+impl Tag {
+    /// The text of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl TryFrom<String> for Tag {
     type Error = &'static str;
@@ -117,6 +127,13 @@ impl TryFrom<String> for Tag {
 #[serde(try_from = "Vec<Tag>")]
 #[schema(value_type = Vec<String>, max_items = 10, example = json!(["io", "files"]))]
 pub struct Tags(pub(super) Vec<Tag>);
+
+impl Tags {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tag> {
+        self.0.iter()
+    }
+}
 
 impl TryFrom<Vec<Tag>> for Tags {
     type Error = &'static str;

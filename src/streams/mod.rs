@@ -5,6 +5,7 @@
 pub mod routes;
 pub mod schema;
 pub mod sugar;
+mod topic;
 
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
@@ -14,80 +15,23 @@ use serde_json::{json, value::RawValue};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::topic::Topic;
 use crate::{
     app::App,
-    chat::{self, RoomId},
-    credentials::{self, Caller, Kind, Scope},
-    custom_topics,
+    chat,
+    credentials::{self, Caller, Identity, Kind, Scope},
     error::{Error, Result},
-    exports, imports, jobs, notifications,
     realtime::{
-        ConnectionStream, Frame, Hub, Key, Opening, Since, Start, Subscription, TopicChange, Viewer, Wishes,
-        visible,
+        ConnectionStream, Frame, Hub, Key, Opening, Presence, Renewal, Since, Start, Subscription,
+        TopicChange, Viewer, Wishes, visible,
     },
-    snippets::{self, SnippetId},
+    snippets,
 };
 
 /// How many events a page of history holds at most.
 const PAGE: usize = 100;
 /// The reconnection time that a stream sets, in milliseconds.
 const RETRY_MS: u64 = 2_000;
-
-/// A topic that clients can listen to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topic {
-    /// All public snippets.
-    Snippets,
-    /// One snippet.
-    Snippet(SnippetId),
-    /// One's own exports.
-    Exports,
-    /// One's own imports.
-    Imports,
-    /// A room.
-    Room(RoomId),
-    /// The caller's notifications.
-    Notifications,
-    /// A topic of the clients' own.
-    Custom(custom_topics::Name),
-}
-
-impl Topic {
-    /// Reads a topic as clients name it.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            snippets::FEED => return Some(Self::Snippets),
-            notifications::TOPIC => return Some(Self::Notifications),
-            exports::TOPIC => return Some(Self::Exports),
-            imports::TOPIC => return Some(Self::Imports),
-            _ => {}
-        }
-        match name.split_once(':')? {
-            ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
-            ("chat", id) => id.parse().ok().map(|id: Uuid| Self::Room(RoomId(id))),
-            ("custom", name) => custom_topics::Name::try_from(name.to_owned()).ok().map(Self::Custom),
-            _ => None,
-        }
-    }
-
-    /// The key for this caller: a topic that everyone has for themselves has one for each user.
-    fn key(&self, caller: &Caller) -> Key {
-        let own = |kind: jobs::Kind| caller.user().map_or_else(|| kind.topic().into(), |user| kind.key(user));
-        match self {
-            Self::Exports => own(jobs::Kind::Export),
-            Self::Imports => own(jobs::Kind::Import),
-            Self::Snippets => snippets::FEED.into(),
-            Self::Snippet(id) => snippets::topic(*id).into(),
-            Self::Room(id) => chat::topic(*id).into(),
-            // Nobody's are refused to those who are not signed in, and only need a name for that.
-            Self::Notifications => {
-                caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
-            }
-            Self::Custom(name) => custom_topics::topic(name).into(),
-        }
-    }
-}
 
 /// A topic that may not be listened to, and why.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -107,7 +51,7 @@ pub struct Wanted<'a> {
 
 /// Topics that may be listened to, and those that may not.
 struct Sorted {
-    granted: Vec<Key>,
+    granted: Vec<Subscription>,
     denied: Vec<Denied>,
     first_refusal: Option<Error>,
 }
@@ -116,12 +60,12 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
     let mut sorted = Sorted { granted: Vec::new(), denied: Vec::new(), first_refusal: None };
     for topic in topics {
         let key = topic.key(caller);
-        if sorted.granted.contains(&key) {
+        if sorted.granted.iter().any(|granted| granted.key == key) {
             continue;
         }
         let code = match require_topic(app, caller, topic).await {
             Ok(()) => {
-                sorted.granted.push(key);
+                sorted.granted.push(Subscription { key, guard: false, gathers: topic.gathers() });
                 continue;
             }
             Err(error @ Error::Unauthenticated(_)) => refuse(&mut sorted, error, "unauthenticated"),
@@ -134,6 +78,13 @@ async fn sort(app: &App, caller: &Caller, topics: &[Topic]) -> Result<Sorted> {
         sorted.denied.push(Denied { topic: visible(&key).to_owned(), code });
     }
     Ok(sorted)
+}
+
+/// The key of a topic on which users are known to each other, for somebody who may listen to it.
+pub async fn gathering(app: &App, caller: &Caller, name: &str) -> Result<Key> {
+    let topic = Topic::parse(name).filter(Topic::gathers).ok_or(Error::NotFound("topic with presence"))?;
+    require_topic(app, caller, &topic).await?;
+    Ok(topic.key(caller))
 }
 
 fn refuse(sorted: &mut Sorted, error: Error, code: &'static str) -> &'static str {
@@ -159,16 +110,20 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
 }
 
 fn guards(caller: &Caller) -> impl Iterator<Item = Subscription> {
-    credentials::guards(caller).into_iter().map(|key| Subscription { key: key.into(), guard: true })
+    credentials::guards(caller).into_iter().map(|key| Subscription {
+        key: key.into(),
+        guard: true,
+        gathers: false,
+    })
 }
 
-fn shown(keys: Vec<Key>) -> impl Iterator<Item = Subscription> {
-    keys.into_iter().map(|key| Subscription { key, guard: false })
+fn viewer(caller: &Caller) -> Viewer {
+    Viewer { user: caller.user().map(|user| user.0), sees_all: caller.is_admin() }
 }
 
 /// Opens a stream. Its first frame is `ready`; from then on it misses nothing.
 pub async fn open(app: &App, hub: &Rc<Hub>, caller: &Caller, wanted: Wanted<'_>) -> Result<ConnectionStream> {
-    let (stream, _) = begin(app, hub, caller, wanted).await?;
+    let (stream, _) = begin(app, hub, caller, wanted, true).await?;
     Ok(stream)
 }
 
@@ -177,12 +132,17 @@ async fn begin(
     hub: &Rc<Hub>,
     caller: &Caller,
     wanted: Wanted<'_>,
+    counts: bool,
 ) -> Result<(ConnectionStream, &'static str)> {
     let sorted = sort(app, caller, &wanted.topics).await?;
     if sorted.granted.is_empty() {
         return Err(sorted.first_refusal.unwrap_or(Error::NotFound("topic")));
     }
-    let viewer = Viewer { user: caller.user().map(|user| user.0), sees_all: caller.is_admin() };
+    let viewer = viewer(caller);
+    let mut wishes = wanted.wishes;
+    if wishes.presence == Presence::Track && viewer.user.is_none() {
+        wishes.presence = Presence::Observe;
+    }
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;
     let verdict = match start {
@@ -190,17 +150,19 @@ async fn begin(
         Start::After(_) => "resumed",
         Start::Gap => "gap",
     };
+    let keys: Vec<Key> = sorted.granted.iter().map(|granted| Key::clone(&granted.key)).collect();
     let replayed = match start {
-        Start::After(place) => log.count(&sorted.granted, viewer, &wanted.wishes, place).await?,
-        Start::Fresh(_) | Start::Gap => 0,
+        Start::After(place) if counts => log.count(&keys, viewer, &wishes, place).await?,
+        Start::After(_) | Start::Fresh(_) | Start::Gap => 0,
     };
-    let topics: Vec<String> = sorted.granted.iter().map(|key| visible(key).to_owned()).collect();
+    let topics: Vec<String> = keys.iter().map(|key| visible(key).to_owned()).collect();
     let (now, heartbeat) = (app.clock.now(), app.realtime.heartbeat());
     let denied = sorted.denied;
     let opening = Opening {
         viewer,
-        subscriptions: shown(sorted.granted).chain(guards(caller)).collect(),
-        wishes: wanted.wishes,
+        subscriptions: sorted.granted.into_iter().chain(guards(caller)).collect(),
+        wishes,
+        profile: caller.actor()?,
         start,
         as_of: caller.as_of,
         expires_at: caller.identity.as_ref().and_then(|who| who.expires_at),
@@ -231,15 +193,14 @@ pub async fn history(
     wanted: Wanted<'_>,
     wait: Duration,
 ) -> Result<HistoryPage> {
-    let (mut stream, resume) = begin(app, hub, caller, wanted).await?;
+    let (mut stream, mut resume) = begin(app, hub, caller, wanted, false).await?;
     let deadline = tokio::time::Instant::now() + wait;
     let mut data: Vec<Box<RawValue>> = Vec::new();
     while data.len() < PAGE {
-        let frame = match poll_once(&mut stream).await {
-            Poll::Ready(frame) => frame,
-            Poll::Pending if !stream.is_live() => stream.next().await,
-            Poll::Pending if !data.is_empty() => break,
-            Poll::Pending => match tokio::time::timeout_at(deadline, stream.next()).await {
+        let frame = match next_of_history(&mut stream).await {
+            Some(frame) => frame,
+            None if !data.is_empty() => break,
+            None => match tokio::time::timeout_at(deadline, stream.next()).await {
                 Ok(frame) => frame,
                 Err(_) => break,
             },
@@ -248,13 +209,21 @@ pub async fn history(
         if frame.is_durable() {
             let envelope = serde_json::from_slice(frame.envelope());
             data.push(envelope.map_err(|error| Error::Internal(error.to_string()))?);
+        } else if frame.is_notice("reset") {
+            resume = "gap"; // The history was trimmed under the reader.
         }
     }
     Ok(HistoryPage { data, next_cursor: app.realtime.log.id(stream.position()), resume })
 }
 
-async fn poll_once(stream: &mut ConnectionStream) -> Poll<Option<Frame>> {
-    poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
+/// The next frame of what there is, or nothing as soon as everything has been read.
+async fn next_of_history(stream: &mut ConnectionStream) -> Option<Option<Frame>> {
+    poll_fn(|cx| match stream.poll_next_unpin(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if stream.is_live() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// A change of an open stream, as its client asks for it.
@@ -274,14 +243,22 @@ pub struct Topics {
 /// Changes what an open stream listens to. Fresh credentials of the same user renew those of the stream.
 pub async fn change(app: &App, caller: &Caller, wish: Wish) -> Result<Topics> {
     let sorted = sort(app, caller, &wish.add).await?;
-    let renew = caller.identity.as_ref().filter(|who| who.kind != Kind::Stream || who.topics.is_none());
+    let renews = |who: &&Identity| {
+        who.scopes.contains(&Scope::Read) && (who.kind != Kind::Stream || who.topics.is_none())
+    };
+    let renew = caller.identity.as_ref().filter(renews);
     let change = TopicChange {
         connection: wish.connection,
         user: caller.user().map(|user| user.0),
         as_of: caller.as_of,
-        add: shown(sorted.granted).collect(),
+        add: sorted.granted,
+        profile: caller.actor()?,
         remove: wish.remove.iter().map(|topic| topic.key(caller)).collect(),
-        renew: renew.map(|who| (guards(caller).collect(), who.expires_at)),
+        renew: renew.map(|who| Renewal {
+            viewer: viewer(caller),
+            guards: guards(caller).collect(),
+            expires_at: who.expires_at,
+        }),
     };
     let topics = app.realtime.change(change).await?;
     Ok(Topics { topics, denied: sorted.denied })

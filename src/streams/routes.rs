@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, patch, web};
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse, get,
+    http::header::{self, Accept, Header as _, Quality},
+    patch, web,
+};
 use actix_web_lab::extract::LocalData;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -18,9 +22,9 @@ use crate::{
         caller::StreamCaller,
         extract::{Body, Flag, Query},
         problem::Problem,
-        sse::{self, Form},
+        sse,
     },
-    realtime::{Hub, MAX_TOPICS, Since, Wishes},
+    realtime::{Form, Hub, MAX_TOPICS, Presence, Since, Wishes},
     snippets,
     streams::{self, schema::StreamFrame},
 };
@@ -37,6 +41,7 @@ pub(super) struct Follow {
     #[schema(value_type = Option<String>)]
     types: Option<Types>,
     echo: Option<Flag>,
+    presence: Option<Presence>,
     #[schema(value_type = Option<String>)]
     since: Option<Position>,
     last_event_id: Option<String>,
@@ -94,6 +99,7 @@ impl TryFrom<String> for Position {
     ("topics" = String, Query, description = "1 to 100 topics, comma-separated"),
     ("types" = Option<String>, Query, description = "Only events of these types, comma-separated"),
     ("echo" = Option<bool>, Query, description = "false: not what this very connection caused"),
+    ("presence" = Option<Presence>, Query, description = "`track` (default), `observe`, `count` or `off`"),
     ("since" = Option<String>, Query, description = "An event id, or `earliest`: what comes after it is replayed"),
     ("last_event_id" = Option<String>, Query, description = "Like the header"),
     ("wait" = Option<u64>, Query, description = "Long polling: seconds to wait for something new, 0 to 60"),
@@ -175,12 +181,17 @@ pub(super) async fn respond(
         Some(id) => Since::Id(id),
     };
     let types = query.types.clone().map(|types| types.0);
-    let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)) };
-    let wanted = Wanted { topics: topics(names)?, wishes, since };
     let head_only = req.extensions().contains::<IsHead>();
-    if let Some(form) = form(req) {
+    let form = form(req);
+    // A page of history and a head are read and over: nobody stays to be seen.
+    let stays = form.is_some() && !head_only;
+    let presence = if stays { query.presence.unwrap_or(Presence::Track) } else { Presence::Off };
+    let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)), presence };
+    let wanted = Wanted { topics: topics(names)?, wishes, since };
+    if let Some(form) = form {
         let stream = streams::open(app, &hub, &caller, wanted).await?;
-        return Ok(sse::respond(stream, form, head_only));
+        let how = (head_only, app.settings.stream_handover);
+        return Ok(sse::respond(req, stream, form, how));
     }
     let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
     let page = streams::history(app, &hub, &caller, wanted, wait).await?;
@@ -201,18 +212,19 @@ fn topics(names: &str) -> Result<Vec<Topic>> {
     Ok(names.into_iter().filter_map(Topic::parse).collect())
 }
 
-/// The form of a stream that the client accepts, or nothing where it wants a page.
+/// The form of a stream that the client likes best, or nothing where it wants a page. A client that names none of
+/// them gets what a stream usually is.
 fn form(req: &HttpRequest) -> Option<Form> {
-    let accept = req.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    for kind in accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()) {
-        match kind {
-            "text/event-stream" => return Some(Form::EventStream),
-            "application/x-ndjson" => return Some(Form::Lines),
-            "application/json" => return None,
-            _ => {}
-        }
-    }
-    Some(Form::EventStream)
+    let Ok(Accept(mut accepted)) = Accept::parse(req) else { return Some(Form::EventStream) };
+    accepted.retain(|accepted| accepted.quality > Quality::ZERO);
+    accepted.sort_by_key(|accepted| std::cmp::Reverse(accepted.quality)); // Stable: what is named first wins.
+    let known = accepted.iter().find_map(|accepted| match accepted.item.essence_str() {
+        "text/event-stream" | "text/*" | "*/*" => Some(Some(Form::EventStream)),
+        "application/x-ndjson" => Some(Some(Form::Lines)),
+        "application/json" | "application/*" => Some(None),
+        _ => None,
+    });
+    known.unwrap_or(Some(Form::EventStream))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -220,10 +232,28 @@ fn form(req: &HttpRequest) -> Option<Form> {
 struct ChangeTopics {
     /// Topics to listen to as well
     #[serde(default)]
-    add: Vec<TopicName>,
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    add: TopicNames,
     /// Topics to listen to no longer
     #[serde(default)]
-    remove: Vec<TopicName>,
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    remove: TopicNames,
+}
+
+/// As many topics as one stream can have.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "Vec<TopicName>")]
+struct TopicNames(Vec<Topic>);
+
+impl TryFrom<Vec<TopicName>> for TopicNames {
+    type Error = String;
+
+    fn try_from(names: Vec<TopicName>) -> Result<Self, Self::Error> {
+        if names.len() > MAX_TOPICS {
+            return Err(format!("must be at most {MAX_TOPICS} topics"));
+        }
+        Ok(Self(names.into_iter().map(|name| name.0).collect()))
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -252,8 +282,7 @@ async fn change_topics(
     id: web::Path<Uuid>,
     body: Body<ChangeTopics>,
 ) -> Result<HttpResponse> {
-    let names = |list: Vec<TopicName>| list.into_iter().map(|name| name.0).collect();
-    let Body { input, .. } = body;
-    let wish = Wish { connection: *id, add: names(input.add), remove: names(input.remove) };
+    let ChangeTopics { add, remove } = body.input;
+    let wish = Wish { connection: *id, add: add.0, remove: remove.0 };
     Ok(HttpResponse::Ok().json(streams::change(&app, &caller, wish).await?))
 }

@@ -1,6 +1,9 @@
 //! The events of a stream as schemas, for the OpenAPI document.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Denied;
@@ -60,6 +63,10 @@ pub enum ServerEvent {
     ImportCompleted(EnvelopeOf<Import>),
     ImportFailed(EnvelopeOf<Import>),
     ImportCancelled(EnvelopeOf<Import>),
+    PresenceState(EnvelopeOf<BTreeMap<String, Presence>>),
+    PresenceDiff(EnvelopeOf<PresenceDiff>),
+    PresenceCount(EnvelopeOf<PresenceCount>),
+    Typing(EnvelopeOf<Typing>),
     RoomCreated(EnvelopeOf<Room>),
     RoomUpdated(EnvelopeOf<Room>),
     RoomDeleted(EnvelopeOf<RoomDeleted>),
@@ -89,13 +96,70 @@ pub struct Deleted {
     pub id: SnippetId,
 }
 
+/// A user who is on a topic.
+#[derive(Serialize, ToSchema)]
+pub struct Presence {
+    pub user: Profile,
+    /// One for each connection or lease
+    pub metas: Vec<PresenceMeta>,
+}
+
+/// One presence of a user, as Phoenix Presence describes it.
+#[derive(Serialize, ToSchema)]
+pub struct PresenceMeta {
+    /// Names this version of it
+    pub phx_ref: String,
+    /// The version that this one took the place of
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phx_ref_prev: Option<String>,
+    pub joined_at: Timestamp,
+    /// What the user says of it, `status` (`active`, `idle` or `away`) among it
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+/// Who has come and who has gone since the state or the last diff.
+#[derive(Serialize, ToSchema)]
+pub struct PresenceDiff {
+    pub joins: BTreeMap<String, Presence>,
+    pub leaves: BTreeMap<String, Presence>,
+}
+
+/// How many users are on a topic.
+#[derive(Serialize, ToSchema)]
+pub struct PresenceCount {
+    pub count: u64,
+}
+
+/// Who is on a topic now.
+#[derive(Serialize, ToSchema)]
+pub struct PresentNow {
+    pub count: u64,
+    /// By user; null where there are so many that only their number is told
+    pub presences: Option<BTreeMap<String, Presence>>,
+}
+
+/// A presence without a stream.
+#[derive(Serialize, ToSchema)]
+pub struct PresenceLease {
+    /// When it ends unless it is renewed
+    pub expires_at: Timestamp,
+    pub meta: PresenceMeta,
+}
+
+/// Everybody who is typing on a topic.
+#[derive(Serialize, ToSchema)]
+pub struct Typing {
+    pub users: Vec<Profile>,
+}
+
 /// The first event of a stream.
 #[derive(Serialize, ToSchema)]
 pub struct Ready {
     pub connection_id: uuid::Uuid,
     /// `fresh`, `resumed` or `gap`
     pub resume: String,
-    /// How many events of history follow
+    /// How many events of history follow; from 1000 on they are not counted
     pub replayed: u64,
     /// From here on everything is new
     pub cursor: String,

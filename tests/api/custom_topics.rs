@@ -1,5 +1,6 @@
 //! `/v1/topics/custom:{name}/events`: what clients publish.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Persona, TestApp, on_both_databases};
@@ -16,6 +17,8 @@ on_both_databases![
     a_topic_name_is_checked,
     publishing_needs_the_right_to_write,
     subscribing_needs_a_credential,
+    data_are_kept_as_they_were_sent,
+    data_that_others_could_not_read_are_refused,
 ];
 
 async fn a_published_event_arrives_as_it_was_sent(app: &TestApp) {
@@ -168,4 +171,27 @@ async fn subscribing_needs_a_credential(app: &TestApp) {
     let stream = app.anonymous().subscribe("topics=custom:builds,snippets").await;
     assert_eq!(stream.ready["denied"], json!([{ "topic": "custom:builds", "code": "unauthenticated" }]));
     assert_eq!(stream.ready["topics"], json!(["snippets"]));
+}
+
+async fn data_are_kept_as_they_were_sent(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let data = r#"{"z":12345678901234567890123,"a":[1e400,-0.10,1E2],"m":{"b":1,"a":"é\u00e9"}}"#;
+    let body = format!("{{\"type\": \"note\", \"data\": {}}}", data.replace(',', " ,\n "));
+    let path = "/v1/topics/custom:builds/events";
+    ann.call(Method::POST, path).body("application/json", body).await.expect(202);
+    let history =
+        ann.get("/v1/events?topics=custom:builds&since=earliest").header("Accept", "application/json");
+    let text = history.await.expect(200).text();
+    assert!(text.contains(&format!("\"data\":{data}")), "{text}");
+}
+
+async fn data_that_others_could_not_read_are_refused(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+    for data in [r#""\ud800""#, &deep] {
+        let body = format!("{{\"type\": \"note\", \"data\": {data}}}");
+        let call = ann.call(Method::POST, "/v1/topics/custom:builds/events").body("application/json", body);
+        let answer = call.await;
+        assert!([400, 422].contains(&answer.status.as_u16()), "{answer}");
+    }
 }

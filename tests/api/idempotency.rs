@@ -22,6 +22,8 @@ on_both_databases![
     a_malformed_key_is_refused,
     a_refusal_does_not_use_up_the_key,
     a_replay_survives_a_restart,
+    strangers_with_the_same_key_never_meet,
+    an_event_is_answered_again_when_the_history_has_ended_before_it,
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -205,6 +207,29 @@ async fn a_replay_survives_a_restart(app: &TestApp) {
     let first = ann.post_snippet(&snippet).once("key").await.expect(201);
     app.restart_with(&[]).await;
     let second = ann.post_snippet(&snippet).once("key").await.expect(201);
+    assert!(replayed(&second), "{second}");
+    assert_eq!(essence(&second), essence(&first));
+}
+
+async fn strangers_with_the_same_key_never_meet(app: &TestApp) {
+    let anonymous = app.anonymous();
+    for email in ["a@example.org", "b@example.org"] {
+        let account = json!({ "email": email, "name": "A", "password": PASSWORD });
+        let user = anonymous.post("/v1/users", &account).once("1").await.expect(201).json();
+        assert_eq!(user["email"], email);
+        assert!(replayed(&anonymous.post("/v1/users", &account).once("1").await));
+        let session = json!({ "email": email, "password": PASSWORD });
+        let session = anonymous.post("/v1/sessions", &session).once("1").await.expect(201).json();
+        assert_eq!(session["user"], user);
+    }
+}
+
+async fn an_event_is_answered_again_when_the_history_has_ended_before_it(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let (path, event) = ("/v1/topics/custom:builds/events", json!({ "type": "built", "data": 1 }));
+    let first = ann.post(path, &event).once("key").await.expect(202);
+    app.execute("DELETE FROM events").await;
+    let second = ann.post(path, &event).once("key").await.expect(202);
     assert!(replayed(&second), "{second}");
     assert_eq!(essence(&second), essence(&first));
 }

@@ -1,15 +1,20 @@
 //! Behaviour as clients see it: HTTP over a real socket to a server with its own database, each test on both.
 
+mod backup;
 mod chat;
 mod conventions;
 mod custom_topics;
+mod database_away;
 mod exports;
 mod idempotency;
 mod me;
+mod meanwhile;
 mod notifications;
 mod openapi;
 mod operations;
+mod presence;
 mod process;
+mod search;
 mod sessions;
 mod snippets;
 mod stream_tokens;

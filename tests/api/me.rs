@@ -16,6 +16,9 @@ on_both_databases![
     a_name_cannot_be_taken_away,
     a_deleted_account_is_gone,
     the_snippets_of_a_deleted_account_are_gone,
+    the_own_profile_has_a_version,
+    only_the_meant_version_is_changed,
+    only_the_meant_version_is_deleted,
 ];
 
 async fn the_own_profile_has_everything(app: &TestApp) {
@@ -25,6 +28,7 @@ async fn the_own_profile_has_everything(app: &TestApp) {
         "name": "ann",
         "email": "ann@example.org",
         "role": "member",
+        "version": 1,
         "created_at": app.now(),
     });
     assert_eq!(ann.get("/v1/me").await.expect(200).json(), expected);
@@ -50,7 +54,8 @@ async fn a_changed_name_shows_everywhere(app: &TestApp) {
 
 async fn a_patch_that_changes_nothing_is_fine(app: &TestApp) {
     let ann = app.user("ann").await;
-    let me = ann.get("/v1/me").await.json();
+    let mut me = ann.get("/v1/me").await.json();
+    me["version"] = json!(2);
     assert_eq!(ann.patch("/v1/me", &json!({})).await.expect(200).json(), me);
 }
 
@@ -138,4 +143,39 @@ async fn the_snippets_of_a_deleted_account_are_gone(app: &TestApp) {
     assert_eq!(events.until("snippet_deleted").await.topic.as_deref(), Some("snippets"));
     bob.get(&snippet).await.problem(404, "not_found");
     assert_eq!(bob.get("/v1/snippets").await.json()["data"], json!([]));
+}
+
+async fn the_own_profile_has_a_version(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let public = format!("/v1/users/{}", ann.id);
+    for (number, tag) in [(1, "\"1\""), (2, "\"2\"")] {
+        for (person, path) in [(&ann, "/v1/me"), (&bob, &*public)] {
+            assert_eq!(person.get(path).await.expect(200).header("etag"), tag);
+            let answer = person.get(path).header("If-None-Match", tag).await.expect(304);
+            assert!(answer.body.is_empty() && answer.header("etag") == tag, "{answer}");
+            person.get(path).header("If-None-Match", "\"7\"").await.expect(200);
+        }
+        let changed = ann.patch("/v1/me", &json!({ "name": "Ann" })).await.expect(200);
+        assert_eq!(changed.json()["version"], number + 1);
+        assert_eq!(changed.header("etag"), format!("\"{}\"", number + 1));
+    }
+}
+
+async fn only_the_meant_version_is_changed(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let rename =
+        |name: &str, meant: &str| ann.patch("/v1/me", &json!({ "name": name })).header("If-Match", meant);
+    rename("Ann", "\"1\"").await.expect(200);
+    rename("Eve", "\"1\"").await.problem(412, "precondition_failed");
+    rename("Eve", "W/\"2\"").await.problem(412, "precondition_failed");
+    assert_eq!(ann.get("/v1/me").await.json()["name"], "Ann");
+    rename("Anna", "\"2\"").await.expect(200);
+    rename("Annie", "*").await.expect(200);
+}
+
+async fn only_the_meant_version_is_deleted(app: &TestApp) {
+    let ann = app.user("ann").await;
+    ann.delete("/v1/me").header("If-Match", "\"2\"").await.problem(412, "precondition_failed");
+    ann.get("/v1/me").await.expect(200);
+    ann.delete("/v1/me").header("If-Match", "\"1\"").await.expect(204);
 }

@@ -1,5 +1,6 @@
 //! What operators, developers and monitoring look at.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{TestApp, on_both_databases};
@@ -7,6 +8,7 @@ use crate::support::{TestApp, on_both_databases};
 on_both_databases![
     a_running_server_is_alive_and_ready,
     metrics_count_requests,
+    invented_methods_are_counted_together,
     the_api_is_described,
     the_documentation_works_without_the_internet,
     every_problem_has_a_page,
@@ -27,6 +29,13 @@ async fn metrics_count_requests(app: &TestApp) {
     let text = answer.text();
     assert!(text.contains("# TYPE"), "{text}");
     assert!(text.contains("/v1/snippets"), "{text}");
+}
+
+async fn invented_methods_are_counted_together(app: &TestApp) {
+    let method = Method::from_bytes(b"INVENTED").expect("a method");
+    app.anonymous().call(method, "/v1/snippets").await.problem(405, "method_not_allowed");
+    let text = app.anonymous().get("/metrics").await.expect(200).text();
+    assert!(text.contains("method=\"OTHER\"") && !text.contains("INVENTED"), "{text}");
 }
 
 async fn the_api_is_described(app: &TestApp) {
@@ -88,6 +97,8 @@ async fn every_problem_has_a_page(app: &TestApp) {
         "idempotency_key_reused",
         "idempotency_in_progress",
         "rate_limited",
+        "not_acceptable",
+        "request_timeout",
     ] {
         let answer = anonymous.get(&format!("/problems/{code}")).await.expect(200);
         assert!(answer.header("content-type").starts_with("text/"), "{answer}");

@@ -12,6 +12,7 @@ use crate::support::{Persona, Process, TestApp, on_both_databases, run_to_its_en
 on_both_databases![
     a_signal_ends_the_server_in_time_with_streams_open with ["--session-ttl", "3650d"],
     a_database_newer_than_the_program_is_refused,
+    a_log_in_a_file_has_no_colours,
 ];
 
 /// A mistake ends the program with code 2 and says what it is: on one line, and without a backtrace.
@@ -38,6 +39,31 @@ fn mistakes_of_the_operator_are_one_clear_line() {
     assert_is_told(&["serv"], &[], "serv");
     let nobody = "postgres://nobody@127.0.0.1:1/none";
     assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", nobody], &[], "127.0.0.1:1/none");
+    assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", nobody], &[], "refused");
+}
+
+#[test]
+fn a_mistake_does_not_tell_the_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("text");
+    for url in [
+        "postgre://ann:hunter22@127.0.0.1/db",
+        "postgres://ann:hunter22@127.0.0.1:1/db",
+        "postgres://ann:hunter22@127.0.0.1:x/db",
+    ] {
+        let flag = format!("--database-url={url}");
+        let common = ["--listen", "127.0.0.1:0", "--data-dir", data];
+        for (arguments, variables) in [
+            ([&common[..], &["--database-url", url]].concat(), vec![]),
+            ([&common[..], &[&flag]].concat(), vec![]),
+            (common.to_vec(), vec![("SNIPPETBOX_DATABASE_URL", url)]),
+        ] {
+            let (code, said) = run_to_its_end(&arguments, &variables);
+            assert_eq!(code, Some(2), "{said}");
+            assert!(!said.contains("hunter22"), "{said}");
+        }
+    }
 }
 
 async fn a_database_newer_than_the_program_is_refused(app: &TestApp) {
@@ -48,6 +74,15 @@ async fn a_database_newer_than_the_program_is_refused(app: &TestApp) {
     )
     .await;
     assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", &app.database_url()], &[], "9999");
+}
+
+async fn a_log_in_a_file_has_no_colours(app: &TestApp) {
+    app.stop().await;
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let process = Process::start_logging(&app.database_url(), log.reopen().expect("the file"));
+    process.end_by("TERM");
+    let said = std::fs::read_to_string(log.path()).expect("text");
+    assert!(said.contains("shutting down") && !said.contains('\u{1b}'), "{said}");
 }
 
 async fn a_signal_ends_the_server_in_time_with_streams_open(app: &TestApp) {

@@ -22,6 +22,9 @@ on_both_databases![
     changes_by_cookie_may_come_from_an_allowed_origin with ["--cors-origins", "https://app.example"],
     reading_by_cookie_may_come_from_anywhere,
     a_token_proves_itself_from_anywhere,
+    the_cookie_behind_a_proxy_is_as_secure_as_the_client with ["--trust-proxy", "true"],
+    a_proxy_that_is_not_trusted_says_nothing,
+    a_trusted_proxy_names_the_site with ["--trust-proxy", "true"],
 ];
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -201,4 +204,42 @@ async fn a_token_proves_itself_from_anywhere(app: &TestApp) {
     let snippet: Value = serde_json::from_str(SNIPPET).expect("JSON");
     let call = ann.post_snippet(&snippet).header("Sec-Fetch-Site", "cross-site");
     call.header("Origin", "https://evil.example").await.expect(201);
+}
+
+/// Signs in as a proxy on this machine hands it on, and tells whether the cookie is for TLS alone.
+async fn is_secure(person: &Persona, headers: &[(&str, &str)]) -> bool {
+    let mut call = person.signed_out().post("/v1/sessions", &person.right_credentials());
+    for (name, value) in headers {
+        call = call.header(name, value);
+    }
+    let answer = call.await.expect(201);
+    answer.header("set-cookie").split("; ").any(|attribute| attribute == "Secure")
+}
+
+async fn the_cookie_behind_a_proxy_is_as_secure_as_the_client(app: &TestApp) {
+    let admin = app.admin().await;
+    assert!(is_secure(admin, &[("X-Forwarded-Proto", "https")]).await);
+    assert!(is_secure(admin, &[("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "127.0.0.1")]).await);
+    assert!(is_secure(admin, &[("X-Forwarded-Proto", "http"), ("X-Forwarded-For", "203.0.113.7")]).await);
+    assert!(!is_secure(admin, &[("X-Forwarded-Proto", "http"), ("X-Forwarded-For", "127.0.0.1")]).await);
+}
+
+const FROM_EVIL: [(&str, &str); 2] =
+    [("Origin", "https://evil.example"), ("X-Forwarded-Host", "evil.example")];
+
+async fn a_proxy_that_is_not_trusted_says_nothing(app: &TestApp) {
+    assert!(!is_secure(app.admin().await, &[("X-Forwarded-Proto", "https")]).await);
+    let ann = in_browser(&app.user("ann").await).await;
+    let call = ann.call(Method::POST, "/v1/snippets").body("application/json", SNIPPET);
+    let call = FROM_EVIL.iter().fold(call, |call, (name, value)| call.header(name, value));
+    call.await.problem(403, "csrf");
+}
+
+async fn a_trusted_proxy_names_the_site(app: &TestApp) {
+    let ann = in_browser(&app.user("ann").await).await;
+    for (host, status) in [("app.example", 201), ("evil.example, app.example", 201), ("other.example", 403)] {
+        let call = ann.call(Method::POST, "/v1/snippets").body("application/json", SNIPPET);
+        let call = call.header("Origin", "https://app.example").header("X-Forwarded-Host", host);
+        call.await.expect(status);
+    }
 }

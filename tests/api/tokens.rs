@@ -13,6 +13,8 @@ on_both_databases![
     a_reading_token_cannot_write,
     a_writing_token_can_write,
     a_token_cannot_make_a_stronger_one,
+    a_token_ends_with_the_token_that_made_it,
+    a_token_ends_no_later_than_the_token_that_made_it,
     an_admins_token_is_no_admin_without_the_scope,
     using_a_token_is_remembered,
     a_revoked_token_is_refused,
@@ -110,6 +112,37 @@ async fn a_token_cannot_make_a_stronger_one(app: &TestApp) {
     admin.post("/v1/tokens", &stronger).await.problem(403, "insufficient_scope");
 }
 
+async fn a_token_ends_with_the_token_that_made_it(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let first = ann.with_scopes(&["read", "write"]).await;
+    let path = format!("/v1/tokens/{}", id_of_token(&ann).await);
+    let second = first.with_scopes(&["read", "write"]).await;
+    let third = second.with_scopes(&["read"]).await;
+    let mut stream = third.subscribe("topics=snippets").await;
+    ann.delete(&path).await.expect(204);
+    for token in [&first, &second, &third] {
+        token.get("/v1/me").await.problem(401, "unauthenticated");
+    }
+    stream.until("closing").await;
+    stream.ended().await;
+    assert_eq!(listed(&ann).await, Vec::<Value>::new());
+}
+
+async fn a_token_ends_no_later_than_the_token_that_made_it(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let end = app.in_future(HOUR);
+    let wish = json!({ "name": "first", "scopes": ["read", "write"], "expires_at": end });
+    let first = ann.post("/v1/tokens", &wish).await.expect(201).json();
+    let first = ann.with_token(first["token"].as_str().expect("the token is shown"));
+    let sooner = app.in_future(HOUR / 2);
+    for (wished, granted) in
+        [(json!(null), &end), (json!(app.in_future(2 * HOUR)), &end), (json!(sooner), &sooner)]
+    {
+        let wish = json!({ "name": "second", "scopes": ["read"], "expires_at": wished });
+        assert_eq!(first.post("/v1/tokens", &wish).await.expect(201).json()["expires_at"], **granted);
+    }
+}
+
 async fn an_admins_token_is_no_admin_without_the_scope(app: &TestApp) {
     let (ann, admin) = (app.user("ann").await, app.admin().await);
     let snippet = ann.has_snippet_that_is("private").await;
@@ -169,13 +202,20 @@ async fn a_token_ends_when_it_was_told_to(app: &TestApp) {
 
 async fn the_end_of_a_token_lies_ahead(app: &TestApp) {
     let ann = app.user("ann").await;
-    for moment in
-        [app.now(), "2020-01-01T00:00:00Z".to_owned(), "soon".to_owned(), "2027-02-30T00:00:00Z".to_owned()]
-    {
+    let moments = [
+        "2020-01-01T00:00:00Z",
+        "soon",
+        "2027-02-30T00:00:00Z",
+        "+10000-01-01T00:00:00Z",
+        "+262142-01-01T00:00:00Z",
+    ];
+    for moment in moments.map(str::to_owned).into_iter().chain([app.now()]) {
         let wish = json!({ "name": "a script", "scopes": ["read"], "expires_at": moment });
         let problem = ann.post("/v1/tokens", &wish).await.problem(422, "validation_failed");
         assert_eq!(problem.pointers(), ["/expires_at"], "{moment}");
     }
+    let last = json!({ "name": "a script", "scopes": ["read"], "expires_at": "9999-12-31T23:59:59.999Z" });
+    assert_eq!(ann.post("/v1/tokens", &last).await.expect(201).json()["expires_at"], last["expires_at"]);
     let endless = json!({ "name": "a script", "scopes": ["read"], "expires_at": null });
     assert_eq!(ann.post("/v1/tokens", &endless).await.expect(201).json()["expires_at"], Value::Null);
     let aimless = json!({ "name": "a script", "scopes": [] });

@@ -29,9 +29,11 @@ async fn registering_answers_the_account(app: &TestApp) {
         "name": "Ann",
         "email": "ann@example.org",
         "role": "member",
+        "version": 1,
         "created_at": app.now(),
     });
     assert_eq!(answer.json(), expected);
+    assert_eq!(answer.header("etag"), "\"1\"");
 }
 
 async fn the_first_user_is_the_admin_and_only_the_first(app: &TestApp) {

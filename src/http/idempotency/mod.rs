@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
-    credentials::Caller,
+    credentials::{self, Caller},
     db::WriteTx,
     error::{Error, Result},
     seal,
@@ -60,7 +60,7 @@ impl Attempt {
 }
 
 /// An answer that can be stored and given again.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
@@ -117,6 +117,14 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// What is known of the answer when the effect is committed.
+#[derive(Debug, Serialize, Deserialize)]
+enum Outcome {
+    Given(Answer),
+    /// The answer can only be told after the commit, from this number.
+    Numbered(i64),
+}
+
 /// Runs the effect of a POST in a transaction of its own, once for each key of a user.
 ///
 /// # Errors
@@ -125,11 +133,15 @@ pub async fn once<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -
 where
     F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
 {
-    let (answer, replayed) = settle(app, caller, attempt, effect).await?;
-    answer.into_response(replayed)
+    let given = async |tx: &mut WriteTx| effect(tx).await.map(Outcome::Given);
+    match settle(app, caller, attempt, given).await? {
+        (Outcome::Given(answer), replayed) => answer.into_response(replayed),
+        (Outcome::Numbered(_), _) => Err(Error::Internal("a stored answer is none".into())),
+    }
 }
 
-/// Like [`once`], for an answer that can only be told after the commit, from a number that the effect leaves.
+/// Like [`once`], for an answer that is told from the number of an event that the effect has appended. Where a
+/// sequencer gives the events their places, the answer is known only after the commit, and stored then.
 ///
 /// # Errors
 /// What the effect or the answer says.
@@ -144,46 +156,90 @@ where
     F: AsyncFnOnce(&mut WriteTx) -> Result<i64>,
     A: AsyncFnOnce(i64) -> Result<Answer>,
 {
-    let stored = async |tx: &mut WriteTx| Answer::json(StatusCode::OK, &effect(tx).await?);
-    let (left, replayed) = settle(app, caller, attempt, stored).await?;
-    let number = left.body.parse().map_err(|_| Error::Internal("a stored number cannot be read".into()))?;
-    answer(number).await?.into_response(replayed)
+    if app.db.postgres().is_none() {
+        return once(app, caller, attempt, async |tx| answer(effect(tx).await?).await).await;
+    }
+    let numbered = async |tx: &mut WriteTx| effect(tx).await.map(Outcome::Numbered);
+    let (outcome, replayed) = settle(app, caller, attempt, numbered).await?;
+    let number = match outcome {
+        Outcome::Given(answer) => return answer.into_response(replayed),
+        Outcome::Numbered(number) => number,
+    };
+    let answer = answer(number).await?;
+    if let Some(place) = Place::of(caller, attempt)
+        && let Err(error) = place.store_final(app, answer.clone()).await
+    {
+        tracing::warn!(%error, "an answer could not be stored; a repetition is answered from its number");
+    }
+    answer.into_response(replayed)
 }
 
-/// The first answer to a request, and whether it was given before.
-async fn settle<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -> Result<(Answer, bool)>
-where
-    F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
-{
-    let Some(key) = &attempt.key else {
+/// Where the answer to an attempt is kept.
+struct Place<'a> {
+    /// The user; of somebody unknown, the request itself: strangers that choose the same key never meet.
+    owner: Vec<u8>,
+    key: &'a str,
+    lookup: [u8; 32],
+}
+
+impl<'a> Place<'a> {
+    fn of(caller: &Caller, attempt: &'a Attempt) -> Option<Self> {
+        let key = attempt.key.as_deref()?;
+        let owner = caller.user().map_or(attempt.fingerprint.to_vec(), |user| user.0.as_bytes().to_vec());
+        let lookup = seal::digest(&[b"idempotency lookup", &owner, key.as_bytes()]);
+        Some(Self { owner, key, lookup })
+    }
+
+    fn purpose(&self) -> [&[u8]; 3] {
+        [b"idempotency", &self.owner, self.key.as_bytes()]
+    }
+
+    fn seal(&self, app: &App, outcome: &Outcome) -> Result<Vec<u8>> {
+        let text = serde_json::to_vec(outcome).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(app.sealer.seal(&self.purpose(), app.ids.secret(), &text))
+    }
+
+    fn open(&self, app: &App, sealed: &[u8]) -> Result<Outcome> {
+        let text = app.sealer.open(&self.purpose(), sealed);
+        let outcome = text.and_then(|text| serde_json::from_slice(&text).ok());
+        outcome.ok_or_else(|| Error::Internal("a stored answer cannot be opened".into()))
+    }
+
+    async fn store_final(&self, app: &App, answer: Answer) -> Result<()> {
+        let sealed = self.seal(app, &Outcome::Given(answer))?;
         let mut tx = app.db.write().await?;
-        let answer = effect(&mut tx).await?;
+        store::update(tx.conn(), &self.lookup, &sealed).await?;
+        tx.commit().await
+    }
+}
+
+/// What came of the first request, and whether that was an earlier one.
+async fn settle<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -> Result<(Outcome, bool)>
+where
+    F: AsyncFnOnce(&mut WriteTx) -> Result<Outcome>,
+{
+    let Some(place) = Place::of(caller, attempt) else {
+        let mut tx = credentials::begin(app, caller).await?;
+        let outcome = effect(&mut tx).await?;
         tx.commit().await?;
-        return Ok((answer, false));
+        return Ok((outcome, false));
     };
-    let user = caller.user().map_or([0; 16], |user| *user.0.as_bytes());
-    let purpose: [&[u8]; 3] = [b"idempotency", &user, key.as_bytes()];
-    let lookup = seal::digest(&[b"idempotency lookup", &user, key.as_bytes()]);
-    let _turn = app.running.enter(lookup)?;
+    let _turn = app.running.enter(place.lookup)?;
     let now = app.clock.now();
-    let mut tx = app.db.write().await?;
-    if let Some((fingerprint, sealed)) = store::find(tx.conn(), &lookup, now.minus(KEPT)).await? {
+    let mut tx = credentials::begin(app, caller).await?;
+    if let Some((fingerprint, sealed)) = store::find(tx.conn(), &place.lookup, now.minus(KEPT)).await? {
         if fingerprint != attempt.fingerprint {
             return Err(Error::IdempotencyKeyReused);
         }
-        let answer = app.sealer.open(&purpose, &sealed).and_then(|text| serde_json::from_slice(&text).ok());
-        let answer = answer.ok_or_else(|| Error::Internal("a stored answer cannot be opened".into()))?;
-        return Ok((answer, true));
+        return Ok((place.open(app, &sealed)?, true));
     }
-    let answer = effect(&mut tx).await?;
-    let text = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.to_string()))?;
-    let sealed = app.sealer.seal(&purpose, app.ids.secret(), &text);
-    store::insert(tx.conn(), &lookup, &attempt.fingerprint, &sealed, now).await.map_err(|error| {
-        // Another node has answered the same request meanwhile.
-        if error.is_unique_violation() { Error::IdempotencyInProgress } else { error }
-    })?;
+    let outcome = effect(&mut tx).await?;
+    let sealed = place.seal(app, &outcome)?;
+    if !store::insert(tx.conn(), &place.lookup, &attempt.fingerprint, &sealed, now).await? {
+        return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
+    }
     tx.commit().await?;
-    Ok((answer, false))
+    Ok((outcome, false))
 }
 
 /// Forgets answers that are older than a day.

@@ -21,34 +21,41 @@ pub(super) async fn find(
     .await?))
 }
 
-/// Stores an answer; an outdated one of the same key gives way. It is a violation of uniqueness when there is a
+/// Stores an answer; an outdated one of the same key gives way. Tells whether it was stored: not when there is a
 /// valid one.
 pub(super) async fn insert(
-    mut conn: Conn<'_>,
+    conn: Conn<'_>,
     lookup: &[u8],
     fingerprint: &[u8],
     answer: &[u8],
     now: Timestamp,
-) -> Result<()> {
-    let oldest = now.minus(super::KEPT);
-    on_conn!(conn.again(), |c| sqlx::query(
-        "DELETE FROM idempotency_keys WHERE lookup = $1 AND created_at <= $2"
-    )
-    .bind(lookup.to_vec())
-    .bind(oldest)
-    .execute(c)
-    .await
-    .map(drop)?);
-    on_conn!(conn, |c| sqlx::query(
-        "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)"
-    )
-    .bind(lookup.to_vec())
-    .bind(fingerprint.to_vec())
-    .bind(answer.to_vec())
-    .bind(now)
-    .execute(c)
-    .await
-    .map(drop)?);
+) -> Result<bool> {
+    let stored = on_conn!(conn, |c| {
+        sqlx::query(
+            "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (lookup) DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer,
+                 created_at = excluded.created_at WHERE idempotency_keys.created_at <= $5",
+        )
+        .bind(lookup.to_vec())
+        .bind(fingerprint.to_vec())
+        .bind(answer.to_vec())
+        .bind(now)
+        .bind(now.minus(super::KEPT))
+        .execute(c)
+        .await?
+        .rows_affected()
+    });
+    Ok(stored == 1)
+}
+
+/// Puts the final answer in the place of what was stored with the effect.
+pub(super) async fn update(conn: Conn<'_>, lookup: &[u8], answer: &[u8]) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("UPDATE idempotency_keys SET answer = $2 WHERE lookup = $1")
+        .bind(lookup.to_vec())
+        .bind(answer.to_vec())
+        .execute(c)
+        .await
+        .map(drop)?);
     Ok(())
 }
 

@@ -1,8 +1,12 @@
 //! Bodies that are not what a route wants.
 
+use std::time::Duration;
+
 use futures_util::stream;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Persona, TestApp, on_both_databases, path_of};
 
@@ -23,6 +27,8 @@ on_both_databases![
     a_body_above_one_mebibyte_is_refused,
     a_body_without_a_declared_length_is_measured,
     a_body_of_one_mebibyte_is_read,
+    who_sends_a_body_is_asked_first,
+    a_body_that_does_not_arrive_is_refused with ["--body-timeout", "300ms"],
 ];
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -223,4 +229,39 @@ async fn a_body_of_one_mebibyte_is_read(app: &TestApp) {
     let ann = app.user("ann").await;
     let call = ann.call(Method::POST, "/v1/snippets").body("application/json", snippet_of_size(MEBIBYTE));
     call.await.expect(201);
+}
+
+async fn who_sends_a_body_is_asked_first(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let (anonymous, reader) = (app.anonymous(), ann.with_scopes(&["read"]).await);
+    let routes = routes_with_bodies(&ann).await;
+    for (method, path) in routes.iter().filter(|(_, path)| !["/v1/users", "/v1/sessions"].contains(&&**path))
+    {
+        for (media_type, body) in [("text/plain", "x"), ("application/json", "{"), ("application/json", "{}")]
+        {
+            let call = anonymous.call(method.clone(), path).body(media_type, body);
+            call.await.problem(401, "unauthenticated");
+            if path != "/v1/stream-tokens" {
+                let call = reader.call(method.clone(), path).body(media_type, body);
+                call.await.problem(403, "insufficient_scope");
+            }
+        }
+    }
+}
+
+async fn a_body_that_does_not_arrive_is_refused(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let mut socket = TcpStream::connect(app.url().trim_start_matches("http://")).await.expect("a connection");
+    let head = format!(
+        "POST /v1/snippets HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{\"title\":",
+        ann.token()
+    );
+    socket.write_all(head.as_bytes()).await.expect("the beginning is sent");
+    let mut answer = String::new();
+    // To the end of the connection: nobody waits for the rest.
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_string(&mut answer)).await;
+    read.expect("the connection ends").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request_timeout\"") && answer.contains("\"status\":408"), "{answer}");
 }

@@ -16,6 +16,7 @@ on_both_databases![
     json_is_compressed_as_the_client_likes,
     streams_are_never_compressed,
     a_refusal_says_nothing_of_the_inside,
+    what_the_client_refuses_to_accept_is_told,
 ];
 
 async fn a_sane_request_id_is_taken_over(app: &TestApp) {
@@ -102,4 +103,9 @@ async fn a_refusal_says_nothing_of_the_inside(app: &TestApp) {
             assert_eq!(answer.find_header(name), None, "{answer}");
         }
     }
+}
+
+async fn what_the_client_refuses_to_accept_is_told(app: &TestApp) {
+    let call = app.anonymous().get("/v1/snippets").header("Accept-Encoding", "identity;q=0, foo");
+    call.await.problem(406, "not_acceptable");
 }

@@ -34,6 +34,11 @@ async fn a_wrong_method_is_refused_with_those_that_are_right(app: &TestApp) {
         (Method::TRACE, "/v1/events", &["GET", "HEAD", "OPTIONS"]),
         (Method::DELETE, "/healthz", &["GET", "HEAD", "OPTIONS"]),
         (Method::POST, "/openapi.json", &["GET", "HEAD", "OPTIONS"]),
+        // It would fit the pattern of a snippet's path, which knows these methods.
+        (Method::DELETE, "/v1/snippets/events", &["GET", "HEAD", "OPTIONS"]),
+        (Method::PATCH, "/v1/snippets/events", &["GET", "HEAD", "OPTIONS"]),
+        (Method::POST, "/docs", &["GET", "HEAD", "OPTIONS"]),
+        (Method::POST, "/docs/", &["GET", "HEAD", "OPTIONS"]),
     ];
     for (method, path, methods) in wrong {
         let answer = ann.call(method.clone(), path).await.expect(405);

@@ -8,6 +8,7 @@ on_both_databases![
     a_bad_parameter_is_refused_by_name,
     every_bad_parameter_is_listed,
     unknown_parameters_are_refused_everywhere,
+    an_empty_pair_is_no_parameter,
     a_limit_is_from_1_to_100,
     a_forged_cursor_is_refused,
     a_cursor_belongs_to_the_order_it_was_made_in,
@@ -75,6 +76,18 @@ async fn unknown_parameters_are_refused_everywhere(app: &TestApp) {
     ann.post("/v1/snippets?dry_run=true", &new).await.problem(400, "invalid_query");
     ann.patch(&format!("{snippet}?dry_run=true"), &new).await.problem(400, "invalid_query");
     ann.delete(&format!("{snippet}?dry_run=true")).await.problem(400, "invalid_query");
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/problems/not_found"] {
+        assert_bad(&app.anonymous(), &format!("{path}?colour=red"), &["colour"]).await;
+    }
+}
+
+async fn an_empty_pair_is_no_parameter(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for path in ["/v1/me", "/v1/snippets", "/v1/tokens", "/healthz"] {
+        for query in ["?", "?&", "?&&"] {
+            ann.get(&format!("{path}{query}")).await.expect(200);
+        }
+    }
 }
 
 async fn a_limit_is_from_1_to_100(app: &TestApp) {

@@ -12,7 +12,7 @@ async fn a_deleted_snippet_is_gone_everywhere(app: &TestApp) {
     let mut feed = app.anonymous().subscribe("topics=snippets").await;
     let answer = ann.delete(&path).await.expect(204);
     assert!(answer.body.is_empty(), "{answer}");
-    assert_eq!(feed.next().await.kind, "snippet_deleted");
+    feed.until("snippet_deleted").await; // On PostgreSQL the creation may get its place after the stream opened.
     for path in [path.clone(), format!("{path}/raw"), format!("{path}/events")] {
         ann.get(&path).await.problem(404, "not_found");
     }

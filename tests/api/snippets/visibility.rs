@@ -103,7 +103,7 @@ async fn events_of_a_private_snippet_reach_only_who_may_read_it(app: &TestApp) {
     let feed = stranger.subscribe("topics=snippets").await;
     let private = owner.has_snippet_that_is("private").await;
     let topic = format!("snippets:{}", private.trim_start_matches("/v1/snippets/"));
-    let mut own = owner.subscribe(&format!("topics=snippets,{topic}")).await;
+    let mut own = owner.subscribe(&format!("topics=snippets,{topic}&presence=off")).await;
     let denied = stranger.subscribe(&format!("topics=snippets,{topic}")).await;
     assert_eq!(denied.ready["denied"], json!([{ "topic": topic, "code": "not_found" }]));
     owner.patch(&private, &json!({ "title": "Secret" })).await.expect(200);

@@ -7,8 +7,8 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Start, Subscription, Tuning, Viewer, Wishes,
-    append,
+    Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription, Tuning, Viewer,
+    Wishes, append,
 };
 use uuid::Uuid;
 
@@ -19,7 +19,13 @@ on_both_databases![an_expulsion_between_the_check_and_the_opening_closes_the_top
 async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &TestApp) {
     let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), Clock::system());
     let ids = Arc::new(Ids::new(clock.clone()));
-    let tuning = Tuning { heartbeat: Duration::from_secs(15), drain: Duration::ZERO, ring_bytes: 1 << 20 };
+    let tuning = Tuning {
+        heartbeat: Duration::from_secs(15),
+        drain: Duration::ZERO,
+        ring_bytes: 1 << 20,
+        max_streams: 10,
+        roster: Rules { grace: Duration::ZERO, limit: 250 },
+    };
     let node = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), Arc::clone(&ids), tuning);
     let node = node.await.expect("a node");
     let following = tokio::task::spawn_local({
@@ -41,8 +47,9 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
     ] {
         let opening = Opening {
             viewer: Viewer { user: Some(user), sees_all: false },
-            subscriptions: vec![Subscription { key: "room:1".into(), guard: false }],
+            subscriptions: vec![Subscription { key: "room:1".into(), guard: false, gathers: false }],
             wishes: Wishes::default(),
+            profile: None,
             start: Start::Fresh(node.log.head()),
             as_of,
             expires_at: None,

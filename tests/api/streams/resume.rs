@@ -51,7 +51,7 @@ async fn read_with_cuts(ann: &Persona, seed: u64) -> Vec<(String, u64, u64)> {
     told
 }
 
-async fn cut_at_random_and_resumed_nothing_is_lost_or_told_twice(app: &TestApp) {
+pub(super) async fn cut_at_random_and_resumed_nothing_is_lost_or_told_twice(app: &TestApp) {
     let ann = app.user("ann").await;
     let writers = join_all((0..WRITERS).map(|writer| write_many(&ann, writer)));
     let readers = join_all((0..8).map(|seed| read_with_cuts(&ann, seed)));
@@ -102,7 +102,7 @@ async fn read_while_trimmed(ann: &Persona, seed: u64, from: &str) -> Told {
     }
 }
 
-async fn what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost(app: &TestApp) {
+pub(super) async fn what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost(app: &TestApp) {
     const KEPT: &str = "DELETE FROM events WHERE seq <= (SELECT max(seq) - 40 FROM events)";
     let ann = app.user("ann").await;
     let from = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
@@ -161,7 +161,7 @@ fn place(id: &str) -> u64 {
     id.split_once('.').and_then(|(_, place)| place.parse().ok()).expect("<epoch>.<place>")
 }
 
-async fn history_that_is_gone_is_told_as_a_gap(app: &TestApp) {
+pub(super) async fn history_that_is_gone_is_told_as_a_gap(app: &TestApp) {
     let ann = app.user("ann").await;
     let first = ann.publish("custom:x", &json!({ "type": "first", "data": 1 })).await.expect(202).json();
     let first = first["id"].as_str().expect("an id").to_owned();
@@ -184,7 +184,7 @@ async fn history_that_is_gone_is_told_as_a_gap(app: &TestApp) {
     assert_eq!(earliest.ready["resume"], "resumed");
 }
 
-async fn a_cursor_of_another_installation_is_a_gap(app: &TestApp) {
+pub(super) async fn a_cursor_of_another_installation_is_a_gap(app: &TestApp) {
     let anonymous = app.anonymous();
     for foreign in ["zzzzzz.1", "nonsense", "zzzzzz.99999999999999999999"] {
         let mut stream = anonymous.subscribe(&format!("topics=snippets&since={foreign}")).await;
@@ -199,7 +199,7 @@ async fn a_cursor_of_another_installation_is_a_gap(app: &TestApp) {
     assert_eq!(stream.ready["resume"], "gap", "the header wins, and the future is a gap");
 }
 
-async fn following_from_the_cursor_of_a_read_misses_nothing(app: &TestApp) {
+pub(super) async fn following_from_the_cursor_of_a_read_misses_nothing(app: &TestApp) {
     let ann = app.user("ann").await;
     let answer = ann.get("/v1/snippets").await.expect(200);
     let cursor = answer.header("snippetbox-cursor").to_owned();
@@ -208,7 +208,7 @@ async fn following_from_the_cursor_of_a_read_misses_nothing(app: &TestApp) {
     assert_eq!(stream.next().await.data["title"], "Meanwhile");
 }
 
-async fn resuming_works_from_the_table_as_from_memory(app: &TestApp) {
+pub(super) async fn resuming_works_from_the_table_as_from_memory(app: &TestApp) {
     let ann = app.user("ann").await;
     for number in 0..600 {
         let topic = if number % 2 == 0 { "custom:even" } else { "custom:odd" };

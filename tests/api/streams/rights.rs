@@ -17,11 +17,11 @@ on_both_databases![
     a_deleted_account_ends_its_streams,
 ];
 
-async fn private_snippets_reach_their_owner_and_admins_alone(app: &TestApp) {
+pub(super) async fn private_snippets_reach_their_owner_and_admins_alone(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let mut feed = bob.subscribe("topics=snippets").await;
     let path = ann.has_snippet_that_is("private").await;
-    let topic = format!("topics=snippets:{}", path.rsplit('/').next().expect("an id"));
+    let topic = format!("presence=off&topics=snippets:{}", path.rsplit('/').next().expect("an id"));
     for stranger in [&bob, &app.anonymous()] {
         stranger.get(&format!("/v1/events?{topic}&since=earliest")).await.problem(404, "not_found");
         stranger.get(&format!("{path}/events")).await.problem(404, "not_found");
@@ -34,11 +34,11 @@ async fn private_snippets_reach_their_owner_and_admins_alone(app: &TestApp) {
     assert_eq!(feed.next().await.data["title"], "Public", "the private one is not in the feed");
 }
 
-async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(app: &TestApp) {
+pub(super) async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let snippet = ann.has_snippet(json!({ "title": "Soon a secret" })).await;
     let id = snippet["id"].as_str().expect("an id");
-    let mut one = bob.subscribe(&format!("topics=snippets:{id}")).await;
+    let mut one = bob.subscribe(&format!("topics=snippets:{id}&presence=off")).await;
     let mut feed = bob.subscribe("topics=snippets").await;
     ann.patch(&path_of(&snippet), &json!({ "visibility": "private" })).await.expect(200);
     let closed = one.next().await;
@@ -61,16 +61,17 @@ async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(app: &TestA
     assert_eq!(replay.next().await.data["title"], "Public");
 }
 
-async fn a_deleted_snippet_ends_its_topic(app: &TestApp) {
+pub(super) async fn a_deleted_snippet_ends_its_topic(app: &TestApp) {
     let ann = app.user("ann").await;
     let path = ann.has_snippet_that_is("public").await;
-    let mut stream = ann.subscribe(&format!("topics=snippets:{}", &path["/v1/snippets/".len()..])).await;
+    let mut stream =
+        ann.subscribe(&format!("presence=off&topics=snippets:{}", &path["/v1/snippets/".len()..])).await;
     ann.delete(&path).await.expect(204);
     assert_eq!(stream.next().await.kind, "snippet_deleted");
     assert_eq!(stream.next().await.kind, "topic_closed");
 }
 
-async fn a_revoked_credential_ends_its_streams(app: &TestApp) {
+pub(super) async fn a_revoked_credential_ends_its_streams(app: &TestApp) {
     let ann = app.user("ann").await;
     let phone = ann.sign_in().await;
     let mut stream = phone.subscribe("topics=snippets").await;
@@ -82,7 +83,7 @@ async fn a_revoked_credential_ends_its_streams(app: &TestApp) {
     assert_eq!(other.next().await.kind, "snippet_created");
 }
 
-async fn a_stream_token_ends_with_the_session_that_made_it(app: &TestApp) {
+pub(super) async fn a_stream_token_ends_with_the_session_that_made_it(app: &TestApp) {
     let ann = app.user("ann").await;
     let token = ann.post("/v1/stream-tokens", &json!({})).await.expect(201).json();
     let token = token["token"].as_str().expect("a token");
@@ -92,7 +93,7 @@ async fn a_stream_token_ends_with_the_session_that_made_it(app: &TestApp) {
     stream.ended().await;
 }
 
-async fn credentials_that_expire_end_the_stream_after_a_warning(app: &TestApp) {
+pub(super) async fn credentials_that_expire_end_the_stream_after_a_warning(app: &TestApp) {
     let ann = app.user("ann").await;
     let token = ann.post("/v1/stream-tokens", &json!({ "ttl_s": 600 })).await.expect(201).json();
     let token = token["token"].as_str().expect("a token");
@@ -109,7 +110,7 @@ async fn credentials_that_expire_end_the_stream_after_a_warning(app: &TestApp) {
     renewed.until("snippet_created").await;
 }
 
-async fn a_new_password_ends_the_streams_of_other_sessions(app: &TestApp) {
+pub(super) async fn a_new_password_ends_the_streams_of_other_sessions(app: &TestApp) {
     let ann = app.user("ann").await;
     let other = ann.sign_in().await;
     let mut stream = other.subscribe("topics=snippets").await;
@@ -118,7 +119,7 @@ async fn a_new_password_ends_the_streams_of_other_sessions(app: &TestApp) {
     assert_eq!(stream.next().await.kind, "closing");
 }
 
-async fn a_deleted_account_ends_its_streams(app: &TestApp) {
+pub(super) async fn a_deleted_account_ends_its_streams(app: &TestApp) {
     let ann = app.user("ann").await;
     ann.has_snippet(json!({})).await;
     let mut feed = app.anonymous().subscribe("topics=snippets").await;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
-use snippetbox::realtime::{Json, NewEvent, Realtime, Since, Start, Tuning, append};
+use snippetbox::realtime::{Json, NewEvent, Realtime, Rules, Since, Start, Tuning, append};
 use sqlx::Row as _;
 
 use crate::support::{Database, TestApp, on_both_databases};
@@ -55,7 +55,13 @@ async fn every_committed_event_has_one_place_in_one_order(app: &TestApp) {
     let clock = Clock::system();
     let db = Db::open(&app.database_url(), 24).await.expect("the database");
     let ids = Arc::new(Ids::new(clock.clone()));
-    let tuning = Tuning { heartbeat: Duration::from_secs(15), drain: Duration::ZERO, ring_bytes: 1 };
+    let tuning = Tuning {
+        heartbeat: Duration::from_secs(15),
+        drain: Duration::ZERO,
+        ring_bytes: 1,
+        max_streams: 10,
+        roster: Rules { grace: Duration::ZERO, limit: 250 },
+    };
     let node =
         Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning).await.expect("a node");
     let following = tokio::spawn({

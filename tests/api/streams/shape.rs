@@ -13,6 +13,7 @@ on_both_databases![
     long_polling_waits_for_something_new,
     topics_change_while_the_stream_is_open,
     types_and_echo_are_honoured,
+    the_form_is_the_one_that_the_client_likes_best,
     heartbeats_come_by_the_clock with ["--heartbeat", "15s"],
     malformed_and_forbidden_topics_are_refused,
     a_graceful_stop_says_so,
@@ -20,7 +21,7 @@ on_both_databases![
 
 const NASTY: &str = "a\rb\nc\r\nd\0e\u{2028}f\u{2029}g\u{85}h\u{feff}🦀 id: 1\n\ndata: x";
 
-async fn no_content_breaks_a_frame(app: &TestApp) {
+pub(super) async fn no_content_breaks_a_frame(app: &TestApp) {
     let ann = app.user("ann").await;
     let mut stream = ann.subscribe("topics=snippets").await;
     let title = NASTY.replace('x', "y");
@@ -30,11 +31,11 @@ async fn no_content_breaks_a_frame(app: &TestApp) {
     assert_eq!(ann.get(&path_of(&snippet)).await.expect(200).json()["content"], NASTY);
 }
 
-async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestApp) {
+pub(super) async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestApp) {
     let ann = app.user("ann").await;
     let snippet = ann.has_snippet(json!({})).await;
     let id = snippet["id"].as_str().expect("an id");
-    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}")).await;
+    let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}&presence=off")).await;
     ann.patch(&path_of(&snippet), &json!({ "title": "Two" })).await.expect(200);
     ann.has_snippet(json!({ "title": "Another" })).await;
     let first = both.next().await;
@@ -43,7 +44,7 @@ async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestApp) {
     assert_eq!((second.kind.as_str(), second.topic.as_deref()), ("snippet_created", Some("snippets")));
 }
 
-async fn lines_and_pages_carry_the_same_envelopes(app: &TestApp) {
+pub(super) async fn lines_and_pages_carry_the_same_envelopes(app: &TestApp) {
     let ann = app.user("ann").await;
     for number in 0..3 {
         ann.has_snippet(json!({ "title": format!("{number}") })).await;
@@ -65,7 +66,7 @@ async fn lines_and_pages_carry_the_same_envelopes(app: &TestApp) {
     assert_eq!(page["next_cursor"], page["data"][2]["id"]);
 }
 
-async fn long_polling_waits_for_something_new(app: &TestApp) {
+pub(super) async fn long_polling_waits_for_something_new(app: &TestApp) {
     let ann = app.user("ann").await;
     let poll = async |cursor: &str, wait: u32| -> Value {
         let path = format!("/v1/events?topics=snippets&since={cursor}&wait={wait}");
@@ -80,7 +81,7 @@ async fn long_polling_waits_for_something_new(app: &TestApp) {
     assert_eq!(page["resume"], "resumed");
 }
 
-async fn topics_change_while_the_stream_is_open(app: &TestApp) {
+pub(super) async fn topics_change_while_the_stream_is_open(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let mut stream = ann.subscribe("topics=custom:one").await;
     let path = format!("/v1/events/{}", stream.connection());
@@ -93,9 +94,11 @@ async fn topics_change_while_the_stream_is_open(app: &TestApp) {
     ann.publish("custom:two", &json!({ "type": "here", "data": 2 })).await.expect(202);
     assert_eq!(stream.next().await.kind, "here");
     ann.patch(&path, &json!({ "add": ["nonsense"] })).await.problem(422, "validation_failed");
+    let many: Vec<String> = (0..101).map(|number| format!("custom:{number}")).collect();
+    ann.patch(&path, &json!({ "add": many })).await.problem(422, "validation_failed");
 }
 
-async fn types_and_echo_are_honoured(app: &TestApp) {
+pub(super) async fn types_and_echo_are_honoured(app: &TestApp) {
     let ann = app.user("ann").await;
     let mut quiet = ann.subscribe("topics=custom:x&echo=false").await;
     let mut typed = ann.subscribe("topics=custom:x&types=b,c").await;
@@ -110,14 +113,29 @@ async fn types_and_echo_are_honoured(app: &TestApp) {
     assert_eq!((last.kind.as_str(), last.id), ("c", None));
 }
 
-async fn heartbeats_come_by_the_clock(app: &TestApp) {
+pub(super) async fn heartbeats_come_by_the_clock(app: &TestApp) {
     let mut stream = app.anonymous().subscribe("topics=snippets").await;
     app.clock.advance(Duration::from_secs(15));
     let beat = stream.until("heartbeat").await;
     assert_eq!(beat.id, None);
 }
 
-async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
+async fn the_form_is_the_one_that_the_client_likes_best(app: &TestApp) {
+    for (accept, form) in [
+        ("*/*", "text/event-stream"),
+        ("text/html", "text/event-stream"),
+        ("application/json;q=0, text/event-stream", "text/event-stream"),
+        ("application/x-ndjson;q=0.1, text/event-stream", "text/event-stream"),
+        ("text/event-stream;q=0.1, application/x-ndjson", "application/x-ndjson"),
+        ("application/json, text/event-stream;q=0.9", "application/json"),
+    ] {
+        let call = app.anonymous().get("/v1/events?topics=snippets").header("Accept", accept);
+        let (_, response) = call.send().await;
+        assert_eq!(response.headers()["content-type"], form, "{accept}");
+    }
+}
+
+pub(super) async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
     let anonymous = app.anonymous();
     for query in ["", "topics=", "topics=what", "topics=snippets:1", "topics=custom:", "topics=snippets&x=1"]
     {
@@ -132,7 +150,7 @@ async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
     assert_eq!(stream.ready["denied"], json!([{ "topic": "custom:x", "code": "unauthenticated" }]));
 }
 
-async fn a_graceful_stop_says_so(app: &TestApp) {
+pub(super) async fn a_graceful_stop_says_so(app: &TestApp) {
     let mut stream = app.anonymous().subscribe("topics=snippets").await;
     app.stop().await;
     let last = stream.next().await;

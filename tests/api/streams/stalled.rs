@@ -7,14 +7,19 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{Persona, Process, TestApp, on_both_databases};
 
-on_both_databases![stalled_readers_are_closed_and_complete_after_resuming with ["--stall-timeout", "2s"]];
+// The session is opened at the time of the test's clock, and used at that of the system.
+on_both_databases![stalled_readers_are_closed_and_complete_after_resuming with ["--session-ttl", "3650d"]];
 
 const HEALTHY: usize = 500;
-const EVENTS: usize = 40;
+const EVENTS: usize = 16;
 /// Together far more than a socket and a queue hold.
 const PAYLOAD: usize = 60_000;
+/// What may wait for one connection: 64 KiB, and the frame that was taken last.
+const QUEUE: usize = 128 * 1024;
+/// What the rest of the events may add: at most what is promised for each connection.
+const MEMORY: usize = (HEALTHY + 2) * (64 << 10);
 
 /// A client that sends its request and then takes nothing.
 async fn stall(address: &str) -> tokio::net::TcpStream {
@@ -28,15 +33,18 @@ async fn stall(address: &str) -> tokio::net::TcpStream {
     stream
 }
 
-async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
+pub(super) async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
     let ann = app.user("ann").await;
-    let url = app.url();
-    let address = url.trim_start_matches("http://");
+    app.stop().await;
+    let process = Process::start_with(&app.database_url(), &["--stall-timeout", "2s"]);
+    let ann = Persona { server: process.url.clone(), ..ann };
+    let address = process.url.trim_start_matches("http://");
     let mut stalled = vec![stall(address).await, stall(address).await];
-    let anonymous = app.anonymous();
+    let anonymous = ann.signed_out();
     let mut healthy = join_all((0..HEALTHY).map(|_| anonymous.subscribe("topics=snippets"))).await;
     let cursor = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
     let content = "x".repeat(PAYLOAD);
+    let mut warm = 0;
     for number in 0..EVENTS {
         ann.has_snippet(json!({ "title": format!("{number}"), "content": content })).await;
         let one_each = healthy.iter_mut().map(crate::support::EventStream::next);
@@ -45,7 +53,13 @@ async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
             told.iter().all(|event| event.data["title"] == format!("{number}")),
             "healthy readers keep up"
         );
+        if number == EVENTS / 4 {
+            warm = process.resident_bytes(); // By now every connection has its buffers.
+        }
     }
+    assert!(backlog(&ann).await <= stalled.len() * QUEUE, "what waits for stalled readers is bounded");
+    let grown = process.resident_bytes().saturating_sub(warm);
+    assert!(grown <= MEMORY, "{} MB more memory", grown >> 20);
     for stream in &mut stalled {
         let ended = tokio::time::timeout(Duration::from_secs(15), drain(stream)).await;
         let taken = ended.expect("a stalled reader is closed");
@@ -55,6 +69,14 @@ async fn stalled_readers_are_closed_and_complete_after_resuming(app: &TestApp) {
     for number in 0..EVENTS {
         assert_eq!(resumed.next().await.data["title"], format!("{number}"));
     }
+    process.kill();
+}
+
+/// How many bytes wait in the server for all its connections, as its figures say.
+async fn backlog(ann: &Persona) -> usize {
+    let figures = ann.get("/metrics").await.expect(200).text();
+    let line = figures.lines().find_map(|line| line.strip_prefix("snippetbox_stream_backlog_bytes "));
+    line.expect("the figure").parse().expect("a number")
 }
 
 /// Waits until the server must have given up, then takes what is left up to the end or the reset.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use reqwest::Client;
-use reqwest::redirect::Policy;
 use serde_json::json;
 use snippetbox::app::Server;
 use snippetbox::clock::Clock;
@@ -14,7 +13,7 @@ use snippetbox::config::Settings;
 use sqlx::Connection as _;
 use tokio::sync::OnceCell;
 
-use super::persona::{Credential, PASSWORD, Persona};
+use super::persona::{Credential, PASSWORD, Persona, new_client};
 use super::storage::{Database, Storage};
 use super::within;
 
@@ -38,7 +37,7 @@ impl TestApp {
         let start = DateTime::parse_from_rfc3339("2026-01-01T12:00:00Z").expect("a moment");
         let clock = Clock::manual(start.to_utc());
         let server = start_server(&storage, "127.0.0.1:0", settings, &clock).await;
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
+        let client = new_client();
         Self {
             clock,
             database,
@@ -102,6 +101,30 @@ impl TestApp {
         }
     }
 
+    /// Begins a change behind the back of the server, which others that touch the same must wait for.
+    pub async fn begin(&self, statements: &[&'static str]) -> Meanwhile {
+        let mut begun = match self.database {
+            Database::Sqlite => {
+                let mut conn =
+                    sqlx::SqliteConnection::connect(&self.database_url()).await.expect("a connection");
+                sqlx::raw_sql("PRAGMA foreign_keys = ON; BEGIN IMMEDIATE")
+                    .execute(&mut conn)
+                    .await
+                    .expect("a transaction");
+                Meanwhile::Sqlite(conn)
+            }
+            Database::Postgres => {
+                let mut conn = sqlx::PgConnection::connect(&self.database_url()).await.expect("a connection");
+                sqlx::raw_sql("BEGIN").execute(&mut conn).await.expect("a transaction");
+                Meanwhile::Postgres(conn)
+            }
+        };
+        for statement in statements {
+            begun.execute(statement).await;
+        }
+        begun
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -136,6 +159,25 @@ impl TestApp {
         let id = user["id"].as_str().expect("the user has an id").to_owned();
         let unknown = Persona { id, name: name.to_owned(), email, ..anonymous };
         unknown.sign_in().await
+    }
+}
+
+/// A transaction that a test has open.
+pub enum Meanwhile {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+impl Meanwhile {
+    pub async fn execute(&mut self, statement: &'static str) {
+        match self {
+            Self::Sqlite(conn) => sqlx::raw_sql(statement).execute(conn).await.map(drop).expect(statement),
+            Self::Postgres(conn) => sqlx::raw_sql(statement).execute(conn).await.map(drop).expect(statement),
+        }
+    }
+
+    pub async fn commit(mut self) {
+        self.execute("COMMIT").await;
     }
 }
 

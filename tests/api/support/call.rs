@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::within;
 
 /// How long an answer may take to begin, and then to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[must_use = "a call is sent by awaiting it"]
 pub struct Call {

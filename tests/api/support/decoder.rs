@@ -35,11 +35,14 @@ impl Decoder {
 
     /// The next complete frame, if there is one.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        let end: &[u8] = match self.format {
-            Format::Frames => b"\n\n",
-            Format::Lines => b"\n",
+        let end = match self.format {
+            Format::Frames => "\n\n",
+            Format::Lines => "\n",
         };
-        let length = self.buffer.windows(end.len()).position(|window| window == end)?;
+        // Through `str`, whose search is fast in a debug build too; the last character may not be complete yet.
+        let complete = std::str::from_utf8(&self.buffer).map_or_else(|error| error.valid_up_to(), str::len);
+        let text = std::str::from_utf8(&self.buffer[..complete]).expect("that much is UTF-8");
+        let length = text.find(end)?;
         let bytes: Vec<u8> = self.buffer.drain(..length + end.len()).collect();
         let text = String::from_utf8(bytes).expect("a stream is UTF-8");
         let text = text.trim_end_matches('\n');

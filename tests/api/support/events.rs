@@ -13,7 +13,7 @@ use super::decoder::{Decoder, Format, Frame};
 use super::within;
 
 /// How long the next event may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One event: what the frame and its envelope say alike.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ pub use call::Call;
 pub use events::EventStream;
 pub use persona::{PASSWORD, Persona, path_of};
 pub use process::{Process, run_to_its_end};
-pub use storage::Database;
+pub use storage::{Database, as_admin};
 
 /// Runs each of the named functions twice, as `sqlite::name` and as `postgres::name`, with a server of its own.
 ///

@@ -1,5 +1,6 @@
 //! Somebody who uses the server, with a credential or without, and the verbs such a person has.
 
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -122,12 +123,19 @@ impl Persona {
     }
 
     pub async fn subscribe_with(&self, query: &str, headers: &[(&str, &str)]) -> EventStream {
-        let mut call = self.get(&format!("/v1/events?{query}"));
+        // On a connection of its own, as an `EventSource` in another tab: only those are handed over to the hub.
+        let alone = Self { client: new_client(), ..self.clone() };
+        let mut call = alone.get(&format!("/v1/events?{query}"));
         for (name, value) in headers {
             call = call.header(name, value);
         }
         EventStream::open(call).await
     }
+}
+
+/// A client with connections of its own.
+pub fn new_client() -> Client {
+    Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client")
 }
 
 /// The path of a snippet.

@@ -1,5 +1,6 @@
 //! The real program as a process of its own, for what can only be seen from outside: signals, exit codes, crashes.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -19,14 +20,28 @@ fn program(arguments: &[&str]) -> Command {
 impl Process {
     /// Starts a server on a free port, and returns when it says that it listens.
     pub fn start(database_url: &str) -> Self {
-        Self::start_with(database_url, &["--data-dir", env!("CARGO_TARGET_TMPDIR")])
+        Self::start_with(database_url, &[])
     }
 
-    /// Starts a server with these settings as well.
+    /// The same with more settings.
     pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
-        let quiet =
-            ["--listen", "127.0.0.1:0", "--log", "error", "--rate-limit", "0", "--sign-in-limit", "0"];
-        let mut child = program(&quiet)
+        let mut command = program(&["--log", "error"]);
+        command.args(settings);
+        Self::spawn(command, database_url)
+    }
+
+    /// The same with everything that is usually logged, into a file.
+    pub fn start_logging(database_url: &str, log: File) -> Self {
+        let mut command = program(&[]);
+        command.stderr(log);
+        Self::spawn(command, database_url)
+    }
+
+    fn spawn(mut command: Command, database_url: &str) -> Self {
+        let mut child = command
+            // Where no test chooses one: not the folder in which the tests run.
+            .env("SNIPPETBOX_DATA_DIR", env!("CARGO_TARGET_TMPDIR"))
+            .args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"])
             .args(["--database-url", database_url])
             .args(settings)
             .stdout(Stdio::piped())
@@ -37,6 +52,14 @@ impl Process {
         BufReader::new(output).read_line(&mut line).expect("it says where it listens");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         Self { child, url }
+    }
+
+    /// The memory that the process has in use, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the state of the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes") * 1024
     }
 
     /// SIGKILL: nothing of the process runs any more.
@@ -51,6 +74,14 @@ impl Process {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success(), "the signal is sent");
         (self.child.wait().expect("it has ended"), begun.elapsed())
+    }
+}
+
+/// A test that fails leaves no server behind.
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

@@ -51,11 +51,13 @@ async fn create_database() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = format!("snippetbox_test_{}_{number}", std::process::id());
-    as_admin(&format!("CREATE DATABASE {name}")).await;
+    // In the order of a language: where an order must be binary, the schema has to say so itself.
+    let language = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
+    as_admin(&format!("CREATE DATABASE {name} {language}")).await;
     name
 }
 
-async fn as_admin(statement: &str) {
+pub async fn as_admin(statement: &str) {
     let mut conn = PgConnection::connect(admin_url().as_str()).await.expect("a connection to PostgreSQL");
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.expect(statement);
     conn.close().await.expect("the connection closes");

@@ -1,0 +1,6 @@
+-- Who was on which topic when a server stopped, for the next one that starts.
+CREATE TABLE presence_handovers (
+    id         UUID PRIMARY KEY,
+    people     TEXT NOT NULL,
+    stopped_at TIMESTAMPTZ NOT NULL
+);

@@ -1,0 +1,40 @@
+//! How every change that a caller makes begins.
+//!
+//! Between the look at a credential and the change that it allows, a sign-out, a new password or the deletion of
+//! the account may come. So the transaction of the change looks again, and holds what it saw: on PostgreSQL the
+//! user's row, which everything that belongs to a user refers to, and then the credential. Whoever ends
+//! credentials holds the user alone, so nothing made with them can slip in behind the list of what is to end.
+
+use super::{Caller, store};
+use crate::{
+    app::App,
+    db::WriteTx,
+    error::{Error, Result},
+};
+
+/// Begins the transaction of a change, in which the caller's credential cannot end.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] when it has ended already.
+pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
+    let mut tx = app.db.write().await?;
+    if let Some(who) = &caller.identity {
+        require(store::hold(tx.conn(), who.credential).await?)?;
+    }
+    Ok(tx)
+}
+
+/// Begins a transaction that ends credentials or the account: no other change of this user runs beside it.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] when the caller is unknown, or the credential has ended already.
+pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
+    let who = caller.require_user()?;
+    let mut tx = app.db.write().await?;
+    require(store::hold_alone(tx.conn(), who.credential).await?)?;
+    Ok(tx)
+}
+
+fn require(held: bool) -> Result<()> {
+    if held { Ok(()) } else { Err(Error::Unauthenticated("the token is unknown, revoked or expired")) }
+}

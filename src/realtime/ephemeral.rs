@@ -1,0 +1,142 @@
+//! What is not kept: it reaches who is there, and of what waits for a slow reader the newest is enough.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{
+    Command, Realtime,
+    connection::{Connection, Mode, Offer},
+    event::Key,
+    frame::Frame,
+    hub::Hub,
+    queue::Waiting,
+    roster::{Announcement, Audience},
+    subscription::Presence,
+};
+
+/// An event that is not kept: it reaches who is there.
+#[derive(Debug, Clone)]
+pub struct Ephemeral {
+    /// The topic.
+    pub topic: Key,
+    /// The name.
+    pub kind: Box<str>,
+    /// The connection that caused it.
+    pub origin: Option<Uuid>,
+    /// The encoded event.
+    pub frame: Frame,
+}
+
+impl Realtime {
+    /// Tells those who are connected now. A hub that has thousands of commands waiting misses it: what is not kept
+    /// may be lost, and must not hold up the caller.
+    pub fn tell(&self, ephemeral: Ephemeral) {
+        let ephemeral = Arc::new(ephemeral);
+        for hub in self.hubs() {
+            if hub.try_send(Command::Tell(Arc::clone(&ephemeral))).is_err() {
+                metrics::counter!("snippetbox_ephemeral_dropped_total").increment(1);
+            }
+        }
+    }
+
+    /// Tells the present state of something on a topic, as [`tell`](Self::tell) does. While it `holds`, whoever
+    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
+    pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
+        let kept = holds.then(|| ephemeral.frame.clone());
+        self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
+        self.tell(ephemeral);
+    }
+
+    /// Hands what a window has brought to the hubs; tells whether all of them have taken it.
+    pub(super) fn announce(&self, announcements: &Arc<Vec<Announcement>>) -> bool {
+        let missed = |hub: &&mpsc::Sender<Command>| {
+            hub.try_send(Command::Announce(Arc::clone(announcements))).is_err()
+        };
+        // All of them are tried: one that has no room must not keep it from the others.
+        let n_missed = self.hubs().iter().filter(missed).count();
+        metrics::counter!("snippetbox_ephemeral_dropped_total").increment(n_missed as u64);
+        n_missed == 0
+    }
+}
+
+impl Hub {
+    pub(super) async fn tell(&self, ephemeral: &Ephemeral) {
+        let Ephemeral { topic, kind, origin, frame } = ephemeral;
+        let Some(listeners) = self.listeners(topic) else { return };
+        for connection in listeners.iter() {
+            if connection.tell(topic, kind, *origin, frame) == Offer::FellBehind {
+                self.tell_lagged(connection);
+            }
+        }
+        self.send(&listeners).await;
+    }
+
+    /// Tells each listener what a window has brought of its topics.
+    pub(super) async fn announce(&self, announcements: &[Announcement]) {
+        for announcement in announcements {
+            let Some(listeners) = self.listeners(&announcement.topic) else { continue };
+            for connection in listeners.iter() {
+                connection.hear(announcement);
+            }
+            self.send(&listeners).await;
+        }
+    }
+}
+
+impl Connection {
+    /// Hands over something about who is there. Where the queue is full, the whole state takes the place of what
+    /// waits: nothing is missed, and what waits does not grow. Whoever calls must have the hub send afterwards.
+    fn hear(&self, announcement: &Announcement) {
+        let Announcement { topic, audience, kind, frame } = announcement;
+        let mut state = self.state.borrow_mut();
+        let concerned = match state.presence {
+            Presence::Track | Presence::Observe => *audience != Audience::Counters,
+            Presence::Count => *audience != Audience::Watchers,
+            Presence::Off => false,
+        };
+        if !concerned || !state.wants(kind) {
+            return;
+        }
+        let whole_waits = |waiting: &Waiting| matches!(waiting, Waiting::Roster(key) if key == topic);
+        if state.queue.any(whole_waits) {
+            return;
+        }
+        if state.queue.has_room(frame.size()) {
+            let waiting = Waiting::Ephemeral(Key::clone(topic), (*kind).into(), frame.clone());
+            return state.enqueue(waiting, frame.size());
+        }
+        let about_it = |waiting: &Waiting| matches!(waiting, Waiting::Ephemeral(key, kind, _) if key == topic && kind.starts_with("presence_"));
+        state.queue.sift(|waiting| !about_it(waiting));
+        state.enqueue(Waiting::Roster(Key::clone(topic)), 0);
+    }
+
+    /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
+    /// read again. Else it replaces the one of its kind, or is lost. Whoever calls must have the hub send afterwards.
+    fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) -> Offer {
+        let mut state = self.state.borrow_mut();
+        if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
+            return Offer::NotWanted;
+        }
+        let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_));
+        let mut outcome = Offer::Queued;
+        if !state.queue.has_room(frame.size()) && state.mode == Mode::Live && state.queue.any(gives_way) {
+            let next = state.position + 1;
+            state.fall_behind(next);
+            outcome = Offer::FellBehind;
+        }
+        if state.queue.has_room(frame.size()) {
+            let waiting = Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone());
+            state.enqueue(waiting, frame.size());
+        } else {
+            state.queue.replace(topic, kind, frame);
+        }
+        outcome
+    }
+
+    /// Hands over what holds on a topic, to a connection that has just begun to listen to it.
+    pub(super) fn show(&self, topic: &Key, kind: &str, frame: &Frame) {
+        self.tell(topic, kind, None, frame);
+    }
+}

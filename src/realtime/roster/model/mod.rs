@@ -1,0 +1,292 @@
+//! Random histories against a model that is too simple to be wrong: a list of entries and the times they end.
+
+mod client;
+mod expected;
+mod step;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use chrono::DateTime;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use self::{
+    client::{Known, data, state, sync_diff},
+    expected::{Expected, Stands},
+    step::{DEVICES, Step, USERS, step},
+};
+use super::{
+    super::{
+        event::{Json, Key},
+        subscription::Presence,
+    },
+    Lease, Newcomer, Roster, Rules,
+};
+use crate::clock::Clock;
+
+/// So many watch at most; the oldest gives way.
+const WATCHERS: usize = 2;
+const GRACE: Duration = Duration::from_secs(5);
+
+struct World {
+    clock: Clock,
+    roster: Roster,
+    key: Key,
+    expected: Vec<Expected>,
+    n_entries: usize,
+    n_connections: u128,
+    watchers: Vec<Known>,
+    counted: Option<Value>,
+    /// Which version of which entry a reference names.
+    names: BTreeMap<String, (usize, usize)>,
+    named: BTreeSet<(usize, usize)>,
+    /// What all watchers were told of last, and whether one has come since.
+    settled: Option<BTreeSet<(usize, usize)>>,
+}
+
+impl World {
+    fn new(limit: usize) -> Self {
+        let clock = Clock::manual(DateTime::default());
+        let roster = Roster::new(clock.clone(), Rules { grace: GRACE, limit }, "n".to_owned());
+        Self {
+            clock,
+            roster,
+            key: "chat:1".into(),
+            expected: Vec::new(),
+            n_entries: 0,
+            n_connections: 0,
+            watchers: Vec::new(),
+            counted: None,
+            names: BTreeMap::new(),
+            named: BTreeSet::new(),
+            settled: Some(BTreeSet::new()),
+        }
+    }
+
+    fn newcomer(user: usize) -> Newcomer {
+        Newcomer { user: id(user), profile: Json::of(&user).unwrap(), sees_all: false }
+    }
+
+    /// The connection of a device, if it is open: the model numbers connections so that it can be told.
+    fn connection(&self, user: usize, device: usize) -> Option<Uuid> {
+        self.expected.iter().find_map(|it| match it.stands {
+            Stands::Open(id) if it.user == user && id.as_u128() % DEVICES as u128 == device as u128 => {
+                Some(id)
+            }
+            _ => None,
+        })
+    }
+
+    fn expect(&mut self, user: usize, stands: Stands, status: Value) {
+        self.n_entries += 1;
+        let (number, joined_at) = (self.n_entries, self.clock.now());
+        self.expected.push(Expected { number, version: 0, user, stands, joined_at, status });
+    }
+
+    fn expire(&mut self) {
+        let now = self.clock.now();
+        self.expected.retain(|it| match it.stands {
+            Stands::Open(_) => true,
+            Stands::Gone(until) | Stands::Lease(_, until) => until > now,
+        });
+    }
+
+    fn take(&mut self, step: &Step) {
+        // So that no two entries begin at the same moment, and each can be told by it.
+        self.clock.advance(Duration::from_millis(1));
+        self.expire();
+        match *step {
+            Step::Open { user, device } => self.open(user, device),
+            Step::Cut { user, device } => {
+                let Some(connection) = self.connection(user, device) else { return };
+                self.roster.cut(&self.key, id(user), connection);
+                let until = self.clock.now().plus(GRACE);
+                let it = self.expected.iter_mut().find(|it| it.stands == Stands::Open(connection));
+                it.unwrap().stands = Stands::Gone(until);
+            }
+            Step::Leave { user, device } => {
+                let Some(connection) = self.connection(user, device) else { return };
+                self.roster.leave(&self.key, id(user), connection);
+                self.expected.retain(|it| it.stands != Stands::Open(connection));
+            }
+            Step::Hold { user, device, seconds, status } => self.hold(user, device, seconds, status),
+            Step::Release { user, device } => {
+                self.roster.end_lease(&self.key, id(user), &device_key(device));
+                self.expected.retain(|it| it.user != user || !it.is_lease_of(device));
+            }
+            Step::Update { user, device, status } => self.update(user, device, status),
+            Step::Silence { millis } => {
+                self.clock.advance(Duration::from_millis(millis));
+                self.expire();
+            }
+            Step::Window { counts } => self.window(counts),
+            Step::Watch => self.watch(),
+            Step::Miss => {
+                self.roster.tell_whole(&self.key);
+                self.settled = None;
+            }
+        }
+    }
+
+    fn open(&mut self, user: usize, device: usize) {
+        if self.connection(user, device).is_some() {
+            return;
+        }
+        self.n_connections += 1;
+        let connection = Uuid::from_u128(self.n_connections * DEVICES as u128 + device as u128);
+        self.roster.enter(&self.key, &Self::newcomer(user), connection);
+        let waiting = |it: &&mut Expected| it.user == user && matches!(it.stands, Stands::Gone(_));
+        match self.expected.iter_mut().find(waiting) {
+            Some(old) => old.stands = Stands::Open(connection),
+            None => self.expect(user, Stands::Open(connection), Value::Null),
+        }
+    }
+
+    fn hold(&mut self, user: usize, device: usize, seconds: u64, status: Option<u8>) {
+        let until = self.clock.now().plus(Duration::from_secs(seconds));
+        let lease =
+            Lease { device: device_key(device), guards: Vec::new(), until, fields: status.map(fields) };
+        self.roster.lease(&self.key, &Self::newcomer(user), lease).unwrap();
+        let stands = Stands::Lease(device, until);
+        match self.expected.iter_mut().find(|it| it.user == user && it.is_lease_of(device)) {
+            Some(old) => {
+                old.stands = stands;
+                status.inspect(|status| old.say(*status));
+            }
+            None => self.expect(user, stands, status.map_or(Value::Null, Value::from)),
+        }
+    }
+
+    fn update(&mut self, user: usize, device: Option<usize>, status: u8) {
+        let connection = device.map(|device| self.connection(user, device));
+        if connection == Some(None) {
+            return;
+        }
+        let connection = connection.flatten();
+        let answer = self.roster.update(&self.key, id(user), connection, |_| Ok(fields(status)));
+        let meant =
+            |it: &&mut Expected| it.user == user && connection.is_none_or(|id| it.stands == Stands::Open(id));
+        let n_meant = self.expected.iter_mut().filter(meant).map(|it| it.say(status)).count();
+        assert_eq!(answer.is_ok(), n_meant > 0);
+    }
+
+    fn watch(&mut self) {
+        if self.watchers.len() == WATCHERS {
+            self.watchers.remove(0);
+        }
+        let (kind, frame) = self.roster.state(&self.key, Presence::Observe).unwrap();
+        let mut known = Known::new();
+        if kind == "presence_state" {
+            known = state(&data(frame.envelope()));
+            assert_eq!(self.versions(&known), self.now(), "a state is of the moment in which it is taken");
+        }
+        self.watchers.push(known);
+        self.settled = None;
+    }
+
+    fn window(&mut self, counts: bool) {
+        let mut told = false;
+        for announcement in self.roster.window(counts) {
+            let data = data(announcement.frame.envelope());
+            match announcement.kind {
+                "presence_count" => self.counted = Some(data["count"].clone()),
+                "presence_state" => self.watchers.iter_mut().for_each(|known| *known = state(&data)),
+                _ => self.watchers.iter_mut().for_each(|known| sync_diff(known, &data)),
+            }
+            told |= announcement.kind != "presence_count";
+        }
+        let now = self.now();
+        let users: BTreeSet<usize> = self.expected.iter().map(|it| it.user).collect();
+        if counts && self.n_entries > 0 {
+            assert_eq!(self.counted, Some(json!(users.len())), "the last number goes out");
+        }
+        if self.crowded() {
+            self.settled = None;
+            return;
+        }
+        if self.settled.as_ref() == Some(&now) {
+            assert!(!told, "nothing has changed, and something was told");
+        }
+        let watchers = std::mem::take(&mut self.watchers);
+        for known in &watchers {
+            assert_eq!(self.versions(known), now, "a watcher knows who is there");
+        }
+        self.watchers = watchers;
+        self.settled = Some(now);
+    }
+
+    fn crowded(&self) -> bool {
+        self.roster.lock().topics.get(&self.key).is_some_and(|gathering| gathering.crowded)
+    }
+
+    /// The versions of entries that must be there.
+    fn now(&self) -> BTreeSet<(usize, usize)> {
+        self.expected.iter().map(|it| (it.number, it.version)).collect()
+    }
+
+    /// Which versions of entries a watcher knows. A reference is given to one version, and once; so an entry whose
+    /// stream has come back has the same one as before.
+    fn versions(&mut self, known: &Known) -> BTreeSet<(usize, usize)> {
+        let mut versions = BTreeSet::new();
+        for (user, metas) in known {
+            for (phx_ref, meta) in metas {
+                let found = self.names.get(phx_ref).copied().or_else(|| self.name(user, phx_ref, meta));
+                versions.insert(found.unwrap_or_else(|| panic!("a ghost: {user} {meta}")));
+            }
+        }
+        versions
+    }
+
+    fn name(&mut self, user: &str, phx_ref: &str, meta: &Value) -> Option<(usize, usize)> {
+        let is_it = |it: &&Expected| {
+            id(it.user).to_string() == user
+                && meta["joined_at"] == it.joined_at.to_string()
+                && meta["status"] == it.status
+                && !self.named.contains(&(it.number, it.version))
+        };
+        let it = self.expected.iter().find(is_it)?;
+        let version = (it.number, it.version);
+        self.named.insert(version);
+        self.names.insert(phx_ref.to_owned(), version);
+        Some(version)
+    }
+}
+
+fn id(user: usize) -> Uuid {
+    Uuid::from_u128(user as u128 + 1)
+}
+
+fn device_key(device: usize) -> Key {
+    format!("device {device}").into()
+}
+
+fn fields(status: u8) -> Map<String, Value> {
+    Map::from_iter([("status".to_owned(), json!(status))])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
+
+    #[test]
+    fn histories_equal_the_model(steps in proptest::collection::vec(step(), 1..32), small in any::<bool>()) {
+        let mut world = World::new(if small { 3 } else { 100 });
+        for step in &steps {
+            world.take(step);
+        }
+        // Everybody is cut and nobody comes back: nothing may be left.
+        for (user, device) in (0..USERS).flat_map(|user| (0..DEVICES).map(move |device| (user, device))) {
+            while world.connection(user, device).is_some() {
+                world.take(&Step::Cut { user, device });
+            }
+        }
+        world.take(&Step::Silence { millis: 120_000 });
+        world.take(&Step::Window { counts: true });
+        prop_assert!(world.watchers.iter().all(BTreeMap::is_empty), "a ghost");
+        let table = world.roster.lock();
+        prop_assert!(table.topics.is_empty() && table.deadlines.is_empty() && table.dirty.is_empty());
+    }
+}

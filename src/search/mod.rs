@@ -1,0 +1,164 @@
+//! Search while typing: words in any order, the last one only begun, pieces of code, small typos.
+//!
+//! The databases only find candidates, by terms which this module makes, so both find the same: the newest that have
+//! all words, in a number that is bounded whatever is looked for. What they are worth is decided here.
+
+mod candidates;
+mod highlights;
+mod rank;
+pub mod routes;
+mod store;
+mod terms;
+mod text;
+mod wish;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use self::highlights::{Field, Highlight, Span};
+use self::{candidates::Candidates, terms::Terms, wish::Wish};
+use crate::{
+    accounts::UserId,
+    app::App,
+    credentials::Caller,
+    db::WriteTx,
+    error::Result,
+    snippets::{self, Language, Snippet, SnippetId, SnippetSummary, Tag, Visibility},
+};
+
+/// How many snippets are indexed in one transaction when an index is made anew.
+const BATCH: i64 = 50;
+
+/// What is looked for, as it was typed: at most 1,000 characters.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, max_length = 1000, example = "fn main(")]
+pub struct SearchText(String);
+
+impl TryFrom<String> for SearchText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.chars().nth(1_000).is_none() {
+            Ok(Self(text))
+        } else {
+            Err("must have at most 1000 characters")
+        }
+    }
+}
+
+/// Among which snippets to look.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Filter {
+    pub owner: Option<UserId>,
+    pub language: Option<Language>,
+    pub tag: Option<Tag>,
+}
+
+/// A snippet that was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hit {
+    pub snippet: SnippetSummary,
+    /// How well it fits, for comparison within one answer: the more the better.
+    pub score: i64,
+    /// Where it fits: at most the title, each tag, and three places of the content.
+    pub highlights: Vec<Highlight>,
+}
+
+/// A place in the hits of a search, best first.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Position {
+    score: i64,
+    id: SnippetId,
+    /// The newest entry that the first page knew: later ones would push others over the edge of a page.
+    until: i64,
+}
+
+/// One page of the best hits among what the caller may see listed, and the position behind it if there are more.
+pub async fn find(
+    app: &App,
+    caller: &Caller,
+    query: &SearchText,
+    filter: &Filter,
+    after: Option<Position>,
+    limit: u32,
+) -> Result<(Vec<Hit>, Option<Position>)> {
+    caller.require_read(app.settings.public_read)?;
+    let Some(wish) = Wish::read(&query.0) else { return Ok((Vec::new(), None)) };
+    let mut conn = app.db.read_briefly().await?;
+    let scope = store::Scope {
+        viewer: caller.user(),
+        all: filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin()),
+        until: after.map_or(i64::MAX, |after| after.until),
+    };
+    let candidates = Candidates::gather(&mut conn, &wish, filter, &scope).await?;
+    let until = candidates.newest();
+    let mut ranked = rank::order(&candidates, &wish);
+    if let Some(after) = after {
+        ranked.retain(|it| (it.score, it.id) < (after.score, after.id));
+    }
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = ranked.len() > size;
+    ranked.truncate(size);
+    let next = ranked.last().filter(|_| more).map(|last| Position { score: last.score, id: last.id, until });
+
+    let ids: Vec<SnippetId> = ranked.iter().map(|it| it.id).collect();
+    let mut snippets = snippets::listed(app, &mut conn, caller, &ids).await?;
+    let hits = ranked.into_iter().filter_map(|it| {
+        let snippet = snippets.remove(&it.id)?; // Unless it was hidden or deleted a moment ago.
+        let highlights = highlights::of(&snippet, &wish, it.typos);
+        Some(Hit { snippet: snippet.into(), score: it.score, highlights })
+    });
+    Ok((hits.collect(), next))
+}
+
+/// Makes a snippet findable as it is now; goes into the transaction that writes it. A deleted one is forgotten by itself.
+pub async fn index(tx: &mut WriteTx, snippet: &Snippet) -> Result<()> {
+    let document = Document {
+        owner: snippet.owner.id,
+        public: snippet.visibility == Visibility::Public,
+        language: snippet.language.as_str(),
+        tags: snippet.tags.iter().map(Tag::as_str).collect(),
+        title: snippet.title.as_str(),
+        content: snippet.content.as_str(),
+    };
+    let terms = Terms::of(&document);
+    store::put(tx.conn(), snippet.id, &document, terms).await
+}
+
+/// Indexes what was written before there was an index; until that is done it is not found.
+pub async fn index_missing(app: Arc<App>) {
+    let mut indexed = 0;
+    loop {
+        match index_some(&app).await {
+            Ok(0) if indexed == 0 => return,
+            Ok(0) => return tracing::info!(indexed, "all older snippets are indexed for search"),
+            Ok(more) => indexed += more,
+            Err(error) => {
+                return tracing::error!(%error, "older snippets are not indexed; the next start goes on");
+            }
+        }
+    }
+}
+
+async fn index_some(app: &App) -> Result<usize> {
+    let mut tx = app.db.write().await?;
+    let missing = store::missing(tx.conn(), BATCH).await?;
+    for snippet in snippets::stored(&mut tx, &missing).await? {
+        index(&mut tx, &snippet).await?;
+    }
+    tx.commit().await?;
+    Ok(missing.len())
+}
+
+/// What is indexed of a snippet.
+struct Document<'a> {
+    owner: UserId,
+    public: bool,
+    language: &'a str,
+    tags: Vec<&'a str>,
+    title: &'a str,
+    content: &'a str,
+}

@@ -1,0 +1,302 @@
+//! A node without HTTP, for what needs thousands of viewers, or readers that do not read.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use snippetbox::clock::Clock;
+use snippetbox::db::Db;
+use snippetbox::id::Ids;
+use snippetbox::realtime::{
+    ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
+    Subscription, Tuning, Viewer, Wishes,
+};
+use uuid::Uuid;
+
+use super::Known;
+use crate::support::{TestApp, on_both_databases};
+
+on_both_databases![
+    five_thousand_viewers_cost_linear_traffic,
+    a_reader_that_lags_gets_the_whole_state_and_nothing_grows,
+    who_is_typing_is_told_as_the_whole_set,
+    typing_is_told_at_most_every_quarter_second,
+];
+
+const TOPIC: &str = "room:1";
+/// How many bytes may wait for one connection.
+const QUEUE: usize = 64 * 1024;
+
+struct Node {
+    db: Db,
+    clock: Clock,
+    realtime: Arc<Realtime>,
+    hub: Rc<Hub>,
+    following: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(app: &TestApp) -> Self {
+        let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), app.clock.clone());
+        let ids = Arc::new(Ids::new(clock.clone()));
+        let tuning = Tuning {
+            heartbeat: Duration::from_secs(15),
+            drain: Duration::ZERO,
+            ring_bytes: 1 << 20,
+            max_streams: 10_000,
+            roster: Rules { grace: Duration::from_secs(5), limit: 250 },
+        };
+        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning);
+        let realtime = realtime.await.expect("a node");
+        let following = tokio::task::spawn_local({
+            let realtime = Arc::clone(&realtime);
+            async move { realtime.run().await }
+        });
+        let hub = Hub::start(&realtime);
+        Self { db, clock, realtime, hub, following }
+    }
+
+    async fn stop(self) {
+        self.following.abort();
+        self.db.close().await;
+    }
+
+    fn open(&self, user: u128, presence: Presence) -> Reader {
+        let head = self.realtime.log.head();
+        let opening = Opening {
+            viewer: Viewer { user: Some(Uuid::from_u128(user)), sees_all: false },
+            subscriptions: vec![Subscription { key: TOPIC.into(), guard: false, gathers: true }],
+            wishes: Wishes { types: None, echo: true, presence },
+            profile: Some(profile(user)),
+            start: Start::Fresh(head),
+            as_of: head,
+            expires_at: None,
+        };
+        let now = self.clock.now();
+        let ready = |id: Uuid, _: u64| Frame::notice("ready", now, &json!(id), None);
+        let mut stream = self.hub.open(opening, ready).expect("a stream");
+        let first = stream.next().now_or_never().flatten().expect("ready");
+        let connection = serde_json::from_value(data(&first)).expect("an id");
+        Reader {
+            stream,
+            connection,
+            n_bytes: first.size(),
+            count: None,
+            known: Known(json!({})),
+            n_states: 0,
+        }
+    }
+
+    /// Has a user say something that is nearly as much as they may.
+    fn say(&self, user: u128, word: &str) {
+        let fields = json!({ "word": word.repeat(900 / word.len()) }).as_object().cloned();
+        let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+        let until = self.clock.now().plus(Duration::from_secs(60));
+        let lease = Lease { device: "a device".into(), guards: Vec::new(), until, fields };
+        let head = self.realtime.log.head();
+        self.realtime.lease(&Key::from(TOPIC), &newcomer, lease, head).expect("a lease");
+    }
+
+    fn present(&self) -> Value {
+        let present = self.realtime.roster.present(&Key::from(TOPIC)).expect("who is there");
+        serde_json::from_str(present.presences.expect("not crowded").as_str()).expect("JSON")
+    }
+}
+
+fn profile(user: u128) -> Json {
+    Json::of(&json!({ "id": Uuid::from_u128(user), "name": format!("user {user}") })).expect("JSON")
+}
+
+fn data(frame: &Frame) -> Value {
+    serde_json::from_slice::<Value>(frame.envelope()).expect("JSON")["data"].take()
+}
+
+struct Reader {
+    stream: ConnectionStream,
+    connection: Uuid,
+    n_bytes: usize,
+    n_states: usize,
+    count: Option<Value>,
+    known: Known,
+}
+
+impl Reader {
+    /// Takes what waits, without waiting for more.
+    fn read(&mut self) {
+        while let Some(frame) = self.stream.next().now_or_never() {
+            self.take(&frame.expect("the stream goes on"));
+        }
+    }
+
+    async fn next(&mut self) -> Frame {
+        let next = tokio::time::timeout(Duration::from_secs(10), self.stream.next()).await;
+        let frame = next.expect("something comes").expect("the stream goes on");
+        self.take(&frame);
+        frame
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        self.n_bytes += frame.size();
+        let envelope: Value = serde_json::from_slice(frame.envelope()).expect("JSON");
+        match envelope["type"].as_str().expect("a type") {
+            "presence_state" => {
+                self.known = Known::of(&envelope["data"]);
+                self.n_states += 1;
+            }
+            "presence_diff" => self.known.apply(&envelope["data"]),
+            "presence_count" => self.count = Some(envelope["data"]["count"].clone()),
+            _ => {}
+        }
+    }
+
+    async fn next_typing(&mut self) -> Value {
+        loop {
+            let frame = self.next().await;
+            let envelope: Value = serde_json::from_slice(frame.envelope()).expect("JSON");
+            if envelope["type"] == "typing" {
+                return envelope["data"].clone();
+            }
+        }
+    }
+}
+
+async fn five_thousand_viewers_cost_linear_traffic(app: &TestApp) {
+    let half = traffic_of(app, 2_500).await;
+    let whole = traffic_of(app, 5_000).await;
+    // With a diff for each join the second half would cost three times as much as the first, gigabytes.
+    let added = whole.saturating_sub(half) / 2_500;
+    assert!(
+        added < 5_000,
+        "{added} bytes for each further viewer: {half} bytes for 2,500, {whole} for 5,000"
+    );
+}
+
+/// Opens as many viewers on one topic, and answers with how many bytes all of them were sent until each knew how
+/// many they are.
+async fn traffic_of(app: &TestApp, n_viewers: usize) -> usize {
+    let node = Node::start(app).await;
+    let mut readers: Vec<Reader> = Vec::new();
+    for user in 0..n_viewers {
+        readers.push(node.open(user as u128, Presence::Track));
+        if user % 100 == 99 {
+            readers.iter_mut().for_each(Reader::read);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for reader in &mut readers {
+        while reader.count != Some(json!(n_viewers)) {
+            reader.next().await;
+        }
+    }
+    let n_bytes = readers.iter().map(|reader| reader.n_bytes).sum();
+    let late = &readers[n_viewers / 2..];
+    let most = late.iter().map(|reader| reader.n_bytes).max().unwrap_or_default();
+    println!("{n_viewers} viewers: {n_bytes} bytes in all, at most {most} for one of the later half");
+    assert!(late.iter().all(|reader| reader.n_states == 0), "nobody is sent thousands of names");
+    drop(readers);
+    node.stop().await;
+    n_bytes
+}
+
+async fn a_reader_that_lags_gets_the_whole_state_and_nothing_grows(app: &TestApp) {
+    const USERS: u128 = 20;
+    let node = Node::start(app).await;
+    let mut quick = node.open(100, Presence::Observe);
+    let mut slow = node.open(101, Presence::Observe);
+    slow.read();
+    assert_eq!(slow.n_states, 1);
+    let taken = slow.n_bytes;
+    for word in ["one", "two", "three", "four", "five", "six"] {
+        (0..USERS).for_each(|user| node.say(user, word));
+        let last = Uuid::from_u128(USERS - 1).to_string();
+        let said =
+            |known: &Known| known.0[&last]["metas"][0]["word"].as_str().is_some_and(|w| w.starts_with(word));
+        while !said(&quick.known) {
+            quick.next().await;
+        }
+    }
+    // Users who come and go while nothing is taken: a ghost would show.
+    node.realtime.roster.end_lease(&TOPIC.into(), Uuid::from_u128(0), &"a device".into());
+    while quick.known != Known(node.present()) {
+        quick.next().await;
+    }
+    let missed = quick.n_bytes - taken;
+    assert!(missed > 2 * QUEUE, "more was told than can wait: {missed} bytes");
+    slow.read();
+    let waited = slow.n_bytes - taken;
+    let state = node.present().to_string().len();
+    assert!(waited < QUEUE + 2 * state, "{waited} bytes waited");
+    assert_eq!((slow.n_states, &slow.known), (2, &Known(node.present())), "and it knows who is there");
+    // From here on it is told like everybody else.
+    node.say(0, "again");
+    while slow.known != Known(node.present()) {
+        slow.next().await;
+    }
+    assert_eq!(slow.n_states, 2);
+    drop((quick, slow));
+    node.stop().await;
+}
+
+async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let mut watcher = node.open(1, Presence::Off);
+    let (ann, bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
+    let start = |user: u128, connection| {
+        node.realtime.typing.start(&key, Uuid::from_u128(user), profile(user), Some(connection));
+    };
+    let users = |numbers: &[u128]| {
+        let users = numbers
+            .iter()
+            .map(|user| json!({ "id": Uuid::from_u128(*user), "name": format!("user {user}") }));
+        json!({ "users": users.collect::<Vec<_>>() })
+    };
+    start(2, ann.connection);
+    assert_eq!(watcher.next_typing().await, users(&[2]));
+    start(3, bob.connection);
+    assert_eq!(watcher.next_typing().await, users(&[2, 3]));
+    let mut newcomer = node.open(4, Presence::Off);
+    assert_eq!(newcomer.next_typing().await, users(&[2, 3]), "who comes later is told right after ready");
+    drop(ann);
+    assert_eq!(watcher.next_typing().await, users(&[3]), "a closed connection types no more");
+    app.clock.advance(Duration::from_secs(6));
+    assert_eq!(watcher.next_typing().await, users(&[]), "nor does one that has not said so for 6 s");
+    let mut late = node.open(5, Presence::Off);
+    late.read();
+    let nothing = late.stream.next().now_or_never();
+    assert!(nothing.is_none(), "what is over is not told to who comes later");
+    drop((watcher, newcomer, late, bob));
+    node.stop().await;
+}
+
+async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let mut watcher = node.open(1, Presence::Off);
+    let started = tokio::time::Instant::now();
+    for turn in 0..30_u32 {
+        let user = Uuid::from_u128(2);
+        if turn % 2 == 0 {
+            node.realtime.typing.start(&key, user, profile(2), None);
+        } else {
+            node.realtime.typing.stop(&key, user);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    node.realtime.typing.start(&key, Uuid::from_u128(3), profile(3), None);
+    let mut n_told = 0;
+    loop {
+        let told = watcher.next_typing().await;
+        n_told += 1;
+        if told["users"][0]["name"] == "user 3" {
+            break;
+        }
+    }
+    let rounds = started.elapsed().as_millis() / 250 + 1;
+    assert!(
+        n_told <= rounds,
+        "{n_told} events in {rounds} rounds: the last goes out, and not every one before it"
+    );
+    drop(watcher);
+    node.stop().await;
+}

@@ -1,0 +1,113 @@
+//! Writes share commits, and nothing else: each is durable and visible when it is acknowledged, or gone.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use snippetbox::clock::Clock;
+use snippetbox::db::Db;
+use snippetbox::error::Error;
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::storage::Database;
+use crate::{emails, insert, on, on_both_databases, run, write};
+
+on_both_databases![
+    a_write_that_fails_or_is_dropped_leaves_its_neighbours_alone,
+    what_was_acknowledged_is_seen_by_every_reader,
+];
+
+const WRITES: usize = 400;
+const AT_ONCE: usize = 40;
+
+/// Ends as the number says: committed, refused by the database, left without a commit, or dropped half-way.
+async fn end_somehow(db: &Db, number: usize) {
+    let email = format!("{number:03}");
+    let insert = async || {
+        let mut tx = db.write().await.expect("a transaction");
+        insert(&mut tx, &email, Clock::system().now()).await.expect("inserted");
+        tx
+    };
+    match number % 4 {
+        0 => insert().await.commit().await.expect("committed"),
+        1 => {
+            let mut tx = insert().await;
+            let again = crate::insert(&mut tx, &email, Clock::system().now()).await;
+            assert!(again.as_ref().is_err_and(Error::is_unique_violation), "{again:?}");
+        }
+        2 => drop(insert().await),
+        _ => {
+            let half_way = async {
+                let _tx = insert().await;
+                pending::<()>().await;
+            };
+            let span = Duration::from_micros(number as u64 * 7 % 3_000);
+            assert!(tokio::time::timeout(span, half_way).await.is_err(), "it does not end by itself");
+        }
+    }
+}
+
+async fn a_write_that_fails_or_is_dropped_leaves_its_neighbours_alone(db: &Db, _: &str) {
+    for first in (0..WRITES).step_by(AT_ONCE) {
+        join_all((first..first + AT_ONCE).map(|number| end_somehow(db, number))).await;
+    }
+    let committed: Vec<String> = (0..WRITES).step_by(4).map(|number| format!("{number:03}")).collect();
+    assert_eq!(emails(db).await, committed);
+}
+
+async fn what_was_acknowledged_is_seen_by_every_reader(db: &Db, _: &str) {
+    join_all((0..8).map(async |writer| {
+        for number in 0..25 {
+            let email = format!("{writer}.{number}");
+            write(db, &email).await.expect("committed");
+            let mut conn = db.read().await.expect("a connection");
+            let seen: bool = on!(conn.conn(), |c| sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)"
+            )
+            .bind(email)
+            .fetch_one(c)
+            .await
+            .expect("a row"));
+            assert!(seen, "{writer}.{number}");
+        }
+    }))
+    .await;
+}
+
+/// On PostgreSQL the server groups commits itself.
+#[test]
+fn a_thousand_writes_at_once_share_a_few_commits() {
+    run(Database::Sqlite, async |db, url| {
+        // As long as it reads, the write-ahead log only grows, so every commit can be counted in it.
+        let mut reader = SqliteConnection::connect(url).await.expect("a connection");
+        for statement in ["BEGIN", "SELECT count(*) FROM users"] {
+            sqlx::query(statement).execute(&mut reader).await.expect(statement);
+        }
+        write(db, "first").await.expect("committed");
+        let before = commits(url);
+        for number in 0..20 {
+            write(db, &format!("alone {number}")).await.expect("committed");
+        }
+        assert_eq!(commits(url) - before, 20, "one after the other, each has a commit of its own");
+
+        let before = commits(url);
+        let storm = (0..1_000).map(async |number| write(db, &format!("at once {number}")).await);
+        let failed = join_all(storm).await.into_iter().find_map(Result::err);
+        assert!(failed.is_none(), "{failed:?}");
+        let shared = commits(url) - before;
+        assert!((1..=50).contains(&shared), "{shared} commits for 1,000 writes");
+        assert_eq!(emails(db).await.len(), 1_021);
+    });
+}
+
+/// How many transactions stand in the write-ahead log. Each frame tells in its header how large the database is
+/// after it, when it is the last of its transaction, and else zero.
+fn commits(url: &str) -> usize {
+    let path = url.trim_start_matches("sqlite://").to_owned() + "-wal";
+    let log = std::fs::read(&path).expect("the write-ahead log");
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes"));
+    let page_size = usize::try_from(number(8)).expect("a size");
+    let frames = (32..log.len()).step_by(24 + page_size).filter(|at| at + 24 + page_size <= log.len());
+    // Frames of an earlier round of the log have other salts.
+    frames.filter(|at| log[at + 8..at + 16] == log[16..24] && number(at + 4) != 0).count()
+}
