@@ -2,13 +2,14 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     accounts::Passwords,
@@ -18,13 +19,15 @@ use crate::{
     dashboard::{self, Dashboard},
     db::{self, Db, Installation, Shared},
     error::Error,
+    files::Files,
     http::{self, idempotency, sse::ClientSocket},
     id::Ids,
-    jobs,
+    imports,
+    jobs::{self, Jobs},
     limits::Limits,
     presence,
     realtime::{Realtime, Rules, Tuning},
-    seal::Sealer,
+    seal::{self, Sealer},
     search,
     snippets::{self, Views},
 };
@@ -43,6 +46,9 @@ pub struct App {
     pub passwords: Passwords,
     pub limits: Limits,
     pub running: idempotency::Running,
+    pub files: Files,
+    pub jobs: Jobs,
+    pub uploads: Semaphore,
     /// Reads of snippets that wait at the same time.
     pub reads: snippets::Reads,
     /// Credentials that are looked up at the same time, by their digests.
@@ -59,6 +65,8 @@ pub enum StartError {
     Database(#[from] db::StartError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    #[error("files cannot be kept in {0}: {1}")]
+    Files(PathBuf, Error),
     #[error("cannot start: {0}")]
     Other(#[from] Error),
     #[error("cannot start: {0}")]
@@ -78,14 +86,21 @@ impl App {
             max_streams: settings.max_streams,
             roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
+        let sealer = Sealer::new(installation.secret);
+        let own = seal::text(&sealer.derive(&[b"folder of the files"])[..9]);
+        let files = Files::open(settings.files_url.as_deref(), &settings.data_dir, &own)
+            .map_err(|error| StartError::Files(settings.data_dir.clone(), error))?;
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning).await?,
-            sealer: Sealer::new(installation.secret),
+            sealer,
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
             running: idempotency::Running::default(),
+            files,
+            jobs: Jobs::new(ids.next()),
+            uploads: Semaphore::new(imports::UPLOADS_AT_ONCE),
             reads: snippets::Reads::default(),
             identities: Shared::new(1),
             views: Views::default(),
@@ -114,6 +129,8 @@ impl Server {
     /// # Errors
     /// When the address is taken, or the database cannot be used.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        // What TLS clients of this process encrypt with; where another server has said so before, it is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listen = settings.listen;
         let listener = listen_on(listen).map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr()?;
@@ -126,7 +143,8 @@ impl Server {
             let realtime = Arc::clone(&app.realtime);
             async move { realtime.run().await }
         })];
-        background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(jobs::worker::run(app.clone().into_inner())));
         background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         background.push(tokio::spawn(dashboard::run(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
@@ -153,6 +171,9 @@ impl Server {
         }
         for task in self.background {
             let _ = task.await; // Ended by the abort, or before it.
+        }
+        if let Err(error) = jobs::give_back(&self.app).await {
+            tracing::warn!(%error, "jobs could not be given back; their leases end by themselves");
         }
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");

@@ -16,12 +16,15 @@ pub struct Settings {
     /// sqlite://FILE or postgres://USER@HOST/NAME [default: sqlite://DATA_DIR/snippetbox.db]
     #[arg(long, value_parser = database_url)]
     pub database_url: Option<String>,
-    /// Folder for the embedded database
+    /// Folder for the embedded database and for files
     #[arg(long, default_value = "data")]
     pub data_dir: PathBuf,
     /// Connections to the database: readers of SQLite, or the pool of PostgreSQL
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
+    /// s3://BUCKET/PREFIX for archives, with the variables AWS_… [default: the folder DATA_DIR/files]
+    #[arg(long, value_parser = files_url)]
+    pub files_url: Option<String>,
     /// How clients reach the server, for links in messages [default: http://LISTEN]
     #[arg(long, value_parser = origin)]
     pub public_url: Option<String>,
@@ -50,6 +53,15 @@ pub struct Settings {
     /// How long a session lasts
     #[arg(long, default_value = "30d", value_parser = humantime::parse_duration)]
     pub session_ttl: Duration,
+    /// How long exports and imports are kept after they have ended
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub export_ttl: Duration,
+    /// How many bytes an import may have; unpacked, ten times as many
+    #[arg(long, default_value_t = 256 << 20)]
+    pub import_limit: usize,
+    /// How many bytes of snippets an export or import moves in a second; 0 for no limit
+    #[arg(long, default_value_t = 32 << 20)]
+    pub job_rate: u64,
     /// How many events the history keeps at most
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub history_events: u64,
@@ -198,6 +210,11 @@ fn reason(mistake: &clap::Error) -> String {
 fn database_url(url: &str) -> Result<String, String> {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
     if known { Ok(url.to_owned()) } else { Err("must begin with sqlite: or postgres://".to_owned()) }
+}
+
+fn files_url(url: &str) -> Result<String, String> {
+    let bucket = url.strip_prefix("s3://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+    if bucket { Ok(url.to_owned()) } else { Err("must be s3://BUCKET or s3://BUCKET/PREFIX".to_owned()) }
 }
 
 fn origin(text: &str) -> Result<String, String> {

@@ -74,6 +74,8 @@ pub enum Error {
     SlowBody(Duration),
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the range lies outside of the {size} bytes that there are")]
+    RangeNotSatisfiable { size: u64 },
     #[error("the Idempotency-Key was used before with another request")]
     IdempotencyKeyReused,
     #[error("the first request with this Idempotency-Key is still running")]
@@ -84,6 +86,8 @@ pub enum Error {
     Overloaded,
     #[error("the server is shutting down: connect again")]
     Draining,
+    #[error("the server's disk is full")]
+    StorageFull,
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
     #[error("database: {0}")]

@@ -10,10 +10,12 @@
 //!
 //! - [`app`] joins everything, starts and stops it; [`config`] has the settings; `main` the commands.
 //! - [`accounts`], [`credentials`], [`snippets`], [`search`], [`chat`], [`notifications`], [`presence`], [`dashboard`],
-//!   [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and,
-//!   where it keeps something, `store` (SQL).
+//!   [`exports`], [`imports`], [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules,
+//!   operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
-//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
+//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] is work that outlives its
+//!   request, and the periodic work.
+//! - [`files`] keeps files in a folder or in S3; [`archive`] writes and reads ZIP archives.
 //! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
@@ -24,6 +26,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod archive;
 pub mod chat;
 pub mod clock;
 pub mod config;
@@ -32,8 +35,11 @@ pub mod custom_topics;
 pub mod dashboard;
 pub mod db;
 pub mod error;
+pub mod exports;
+pub mod files;
 pub mod http;
 pub mod id;
+pub mod imports;
 pub mod jobs;
 pub mod limits;
 pub mod notifications;

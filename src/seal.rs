@@ -20,6 +20,23 @@ pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// SHA-256 over something that comes in pieces.
+#[derive(Default)]
+pub struct Digester(Sha256);
+
+impl Digester {
+    /// Adds the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all of them.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// Seals with ChaCha20-Poly1305 under keys that are derived from one secret.
 #[derive(Clone)]
 pub struct Sealer {
@@ -60,6 +77,12 @@ impl Sealer {
     fn cipher(&self, purpose: &[&[u8]]) -> ChaCha20Poly1305 {
         ChaCha20Poly1305::new(Key::from_slice(&self.derive(purpose)))
     }
+}
+
+/// Whether two secrets are equal. What is compared are digests, so the time it takes says nothing about the secrets.
+#[must_use]
+pub fn are_equal(given: &[u8], expected: &[u8]) -> bool {
+    digest(&[given]) == digest(&[expected])
 }
 
 /// Bytes as URL-safe text.

@@ -85,9 +85,26 @@ impl<T: DeserializeOwned + PartialSchema> FromRequest for Query<T> {
     }
 }
 
-fn require_json(req: &HttpRequest) -> Result<()> {
+/// The media type of a body, without its parameters.
+fn media_type(req: &HttpRequest) -> &str {
     let content_type = req.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim).unwrap_or_default();
+    content_type.and_then(|value| value.split(';').next()).map(str::trim).unwrap_or_default()
+}
+
+/// Refuses a body that is sent as something else.
+///
+/// # Errors
+/// [`Error::UnsupportedMediaType`], which names the right one.
+pub fn require_media_type(req: &HttpRequest, wanted: &'static str) -> Result<()> {
+    if media_type(req).eq_ignore_ascii_case(wanted) {
+        Ok(())
+    } else {
+        Err(Error::UnsupportedMediaType(wanted))
+    }
+}
+
+fn require_json(req: &HttpRequest) -> Result<()> {
+    let essence = media_type(req);
     let patch = req.method() == Method::PATCH;
     if essence.eq_ignore_ascii_case("application/json")
         || (patch && essence.eq_ignore_ascii_case("application/merge-patch+json"))

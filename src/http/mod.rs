@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod caller;
+pub mod download;
 pub mod etag;
 pub mod extract;
 mod front;
@@ -35,7 +36,7 @@ use crate::{
     app::App,
     chat, credentials, custom_topics, dashboard,
     error::{Error, Result},
-    notifications, presence,
+    exports, imports, notifications, presence,
     realtime::Hub,
     search, snippets, streams,
 };
@@ -45,6 +46,8 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
     cfg.configure(streams::routes::configure)
         .configure(streams::sugar::configure)
         .configure(snippets::routes::configure)
+        .configure(exports::routes::configure)
+        .configure(imports::routes::configure)
         .configure(presence::routes::configure)
         .configure(chat::routes::configure)
         .configure(notifications::routes::configure)
@@ -132,7 +135,7 @@ impl Shared {
 }
 
 /// The headers of a response that a page of another origin may read.
-const EXPOSED: [&str; 10] = [
+const EXPOSED: [&str; 12] = [
     "ETag",
     "Location",
     "Link",
@@ -143,6 +146,8 @@ const EXPOSED: [&str; 10] = [
     "Snippetbox-Cursor",
     "Idempotent-Replayed",
     "Allow",
+    "Content-Disposition",
+    "Content-Range",
 ];
 
 /// The application of one worker, with everything that its requests pass through, the outermost last.

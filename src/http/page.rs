@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
@@ -31,6 +31,18 @@ impl Limit {
     pub fn or_default(limit: Option<Self>) -> u32 {
         limit.map_or(20, |limit| limit.0)
     }
+}
+
+/// Which page of a list is wanted.
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// How many items at most.
+    #[param(inline)]
+    pub limit: Option<Limit>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
 }
 
 /// One page of a list.

@@ -80,6 +80,7 @@ pub const KINDS: &[Kind] = &[
     PRECONDITION_FAILED,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    RANGE_NOT_SATISFIABLE,
     VALIDATION_FAILED,
     KEY_REUSED,
     RATE_LIMITED,
@@ -115,6 +116,8 @@ const PRECONDITION_FAILED: Kind =
 const TOO_LARGE: Kind = Kind(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large");
 const UNSUPPORTED_MEDIA_TYPE: Kind =
     Kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has the wrong media type");
+const RANGE_NOT_SATISFIABLE: Kind =
+    Kind(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range lies outside of the content");
 const VALIDATION_FAILED: Kind =
     Kind(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "The body breaks a rule");
 const KEY_REUSED: Kind =
@@ -145,12 +148,14 @@ fn kind(error: &Error) -> Kind {
         Error::Invalid(_) => VALIDATION_FAILED,
         Error::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE,
         Error::TooLarge { .. } => TOO_LARGE,
+        Error::RangeNotSatisfiable { .. } => RANGE_NOT_SATISFIABLE,
         Error::SlowBody(_) => REQUEST_TIMEOUT,
         Error::IdempotencyKeyReused => KEY_REUSED,
         Error::IdempotencyInProgress => IN_PROGRESS,
         Error::RateLimited { .. } => RATE_LIMITED,
         Error::Overloaded => OVERLOADED,
         Error::Draining => DRAINING,
+        Error::StorageFull => STORAGE_FULL,
         Error::Unreachable(_) => UNAVAILABLE,
         Error::Database(error) => database_kind(error),
         Error::Internal(_) => INTERNAL,
@@ -236,6 +241,9 @@ impl ResponseError for Error {
             }
             Self::RateLimited { retry_after_s, .. } => {
                 response.insert_header((header::RETRY_AFTER, *retry_after_s));
+            }
+            Self::RangeNotSatisfiable { size } => {
+                response.insert_header((header::CONTENT_RANGE, format!("bytes */{size}")));
             }
             Self::Unauthenticated(_) | Self::InvalidCredentials => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));

@@ -1,5 +1,7 @@
 //! What those who follow snippets are told of them.
 
+use uuid::Uuid;
+
 use super::{FEED, Snippet, SnippetId, Visibility, topic};
 use crate::{
     accounts::UserId,
@@ -13,9 +15,16 @@ use crate::{
 /// Which snippet an event is about, whose it is, and who may read it.
 pub(super) type About = (SnippetId, UserId, Visibility);
 
-pub(super) async fn tell_creation(app: &App, tx: &mut WriteTx, caller: &Caller, it: &Snippet) -> Result<()> {
+/// A new snippet is its owner's doing.
+pub(super) async fn tell_creation(
+    app: &App,
+    tx: &mut WriteTx,
+    origin: Option<Uuid>,
+    it: &Snippet,
+) -> Result<()> {
     let about = (it.id, it.owner.id, it.visibility);
-    realtime::append(tx.conn(), event(app, caller, "snippet_created", about, Json::of(it)?)?).await?;
+    let by = (Some(Json::of(&it.owner)?), origin);
+    realtime::append(tx.conn(), event_by(app, by, "snippet_created", about, Json::of(it)?)).await?;
     Ok(())
 }
 
@@ -48,18 +57,29 @@ pub(super) async fn tell_end(app: &App, tx: &mut WriteTx, caller: &Caller, about
 
 /// An event of a snippet, for those who may read it.
 fn event<'a>(app: &App, caller: &Caller, kind: &'a str, about: About, data: Json) -> Result<NewEvent<'a>> {
+    Ok(event_by(app, (caller.actor()?, caller.connection), kind, about, data))
+}
+
+/// An event that this actor causes, over this connection.
+fn event_by<'a>(
+    app: &App,
+    (actor, origin): (Option<Json>, Option<Uuid>),
+    kind: &'a str,
+    about: About,
+    data: Json,
+) -> NewEvent<'a> {
     let (id, owner, visibility) = about;
-    Ok(NewEvent {
+    NewEvent {
         kind,
         topic: topic(id),
         feed: (visibility == Visibility::Public).then_some(FEED),
         audience: (visibility == Visibility::Private).then_some(owner.0),
         effect: None,
-        actor: caller.actor()?,
-        origin: caller.connection,
+        actor,
+        origin,
         data,
         at: app.clock.now(),
-    })
+    }
 }
 
 fn gone(id: SnippetId) -> Result<Json> {

@@ -104,6 +104,9 @@ pub struct Filter {
     pub owner: Option<UserId>,
     pub language: Option<Language>,
     pub tag: Option<Tag>,
+    /// Only those that were changed at this time or later.
+    #[serde(skip)]
+    pub updated_since: Option<Timestamp>,
     pub sort: Sort,
     /// Whether the items carry their content in place of the excerpt.
     #[serde(skip)]

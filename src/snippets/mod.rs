@@ -4,19 +4,24 @@ mod events;
 mod list;
 pub mod routes;
 mod store;
+mod transfer;
 mod values;
 mod views;
 
 use std::{collections::HashMap, sync::Arc};
 
+use uuid::Uuid;
+
 pub use self::{
     list::{Filter, Listed, OwnerQuery, PageKey, Position, SnippetSummary, Sort},
+    transfer::{count_all_of, list_all_of, restore},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
     views::{Viewer, Views, flush_views},
 };
 use crate::{
     accounts::{Profile, UserId},
     app::App,
+    clock::Timestamp,
     credentials::{Caller, Scope},
     dashboard,
     db::{ReadConn, Shared, WriteTx},
@@ -58,6 +63,10 @@ pub struct New {
 pub fn prepare(app: &App, caller: &Caller, draft: Draft) -> Result<New> {
     let who = caller.require(Scope::Write)?;
     let now = app.clock.now();
+    Ok(new(app, Profile { id: who.id, name: who.name.clone() }, draft, now, now))
+}
+
+fn new(app: &App, owner: Profile, draft: Draft, created_at: Timestamp, updated_at: Timestamp) -> New {
     let snippet = Snippet {
         id: SnippetId(app.ids.next()),
         title: draft.title,
@@ -65,24 +74,29 @@ pub fn prepare(app: &App, caller: &Caller, draft: Draft) -> Result<New> {
         language: draft.language,
         tags: draft.tags,
         visibility: draft.visibility,
-        owner: Profile { id: who.id, name: who.name.clone() },
+        owner,
         version: 1,
         views: 0,
-        created_at: now,
-        updated_at: now,
+        created_at,
+        updated_at,
     };
     let terms = search::terms(&snippet);
-    Ok(New { snippet, terms })
+    New { snippet, terms }
 }
 
 /// Makes a snippet.
 pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, new: New) -> Result<Snippet> {
+    insert(app, tx, caller.connection, new).await
+}
+
+/// Writes a new snippet, and tells of it as its owner's doing.
+async fn insert(app: &App, tx: &mut WriteTx, origin: Option<Uuid>, new: New) -> Result<Snippet> {
     let New { snippet, terms } = new;
     store::insert(tx.conn(), &snippet).await?;
     search::index_as(tx, &snippet, &terms).await?;
-    events::tell_creation(app, tx, caller, &snippet).await?;
+    events::tell_creation(app, tx, origin, &snippet).await?;
     if snippet.visibility == Visibility::Public {
-        dashboard::count_snippets(tx, 1, snippet.id, snippet.created_at).await?;
+        dashboard::count_snippets(tx, 1, snippet.id, app.clock.now()).await?;
     }
     Ok(snippet)
 }
@@ -151,7 +165,7 @@ pub async fn listed(
     caller: &Caller,
     ids: &[SnippetId],
 ) -> Result<HashMap<SnippetId, Snippet>> {
-    let mut found = store::find_all(conn.conn(), ids).await?;
+    let mut found = store::find(conn.conn(), ids).await?;
     found.retain(|it| {
         it.visibility == Visibility::Public || caller.user() == Some(it.owner.id) || caller.is_admin()
     });
@@ -163,7 +177,7 @@ pub async fn listed(
 
 /// The snippets with these ids, as they are stored and whoever may see them.
 pub async fn stored(tx: &mut WriteTx, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
-    store::find_all(tx.conn(), ids).await
+    store::find(tx.conn(), ids).await
 }
 
 /// Changes a snippet, if `allows` accepts its present version.

@@ -95,6 +95,7 @@ async fn list_snippets(
         owner: query.owner.map(|owner| owner.user(&caller)).transpose()?,
         language: query.language,
         tag: query.tag,
+        updated_since: None,
         sort: query.sort,
         with_content,
     };

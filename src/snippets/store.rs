@@ -160,8 +160,11 @@ const ANY: &str = select!("s.content", " AND s.id IN ");
 const FIND: &str = select!("s.content", " AND s.id = $1");
 const LOCK: &str = select!("s.content", " AND s.id = $1 FOR UPDATE OF s");
 
-/// Those of the snippets that there are.
+/// Those of the snippets that there are, in whatever order.
 pub(super) async fn find(conn: Conn<'_>, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<Row> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(ANY);
         push_keys(&mut query, ids);
@@ -175,22 +178,6 @@ pub(super) async fn lock(conn: Conn<'_>, id: SnippetId) -> Result<Option<Snippet
     let sql = conn.sql(FIND, LOCK);
     let row: Option<Row> = on_conn!(conn, |c| sqlx::query_as(sql).bind(id).fetch_optional(c).await?);
     row.map(Row::into_snippet).transpose()
-}
-
-/// The snippets with these ids, in whatever order.
-pub(super) async fn find_all(conn: Conn<'_>, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(select!("s.content", " AND s.id IN ("));
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")").build_query_as::<Row>().fetch_all(c).await?
-    });
-    rows.into_iter().map(Row::into_snippet).collect()
 }
 
 pub(super) async fn find_rights(conn: Conn<'_>, id: SnippetId) -> Result<Option<(UserId, Visibility)>> {
@@ -255,6 +242,15 @@ pub(super) async fn page(conn: Conn<'_>, page: &PageKey) -> Result<Listed> {
     Ok(Listed { snippets, next })
 }
 
+/// How many snippets a filter lets through, whatever their visibility.
+pub(super) async fn count(conn: Conn<'_>, filter: &Filter) -> Result<i64> {
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("SELECT count(*) FROM snippets s WHERE true");
+        narrow(&mut query, filter, true, None);
+        query.build_query_scalar().fetch_one(c).await?
+    }))
+}
+
 /// Says which snippets are wanted, and behind which position.
 fn narrow<DB: Database>(query: &mut QueryBuilder<DB>, filter: &Filter, all: bool, after: Option<Position>)
 where
@@ -278,6 +274,9 @@ where
     if let Some(tag) = &filter.tag {
         query.push(" AND s.id IN (SELECT snippet_id FROM snippet_tags WHERE tag = ").push_bind(tag.0.clone());
         query.push(")");
+    }
+    if let Some(time) = filter.updated_since {
+        query.push(" AND s.updated_at >= ").push_bind(time);
     }
     let Some(Position { key, id }) = after else { return };
     let (column, behind, _) = filter.sort.sql();

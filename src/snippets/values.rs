@@ -180,14 +180,14 @@ pub struct Snippet {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
-    pub(super) title: Title,
-    pub(super) content: Content,
+    pub title: Title,
+    pub content: Content,
     #[serde(default)]
-    pub(super) language: Language,
+    pub language: Language,
     #[serde(default)]
-    pub(super) tags: Tags,
+    pub tags: Tags,
     #[serde(default)]
-    pub(super) visibility: Visibility,
+    pub visibility: Visibility,
 }
 
 /// Changes to a snippet; what is not given stays, and null brings back the default where there is one.

@@ -103,7 +103,9 @@ async fn require_topic(app: &App, caller: &Caller, topic: &Topic) -> Result<()> 
         Topic::Snippets | Topic::Dashboard => Ok(()),
         Topic::Snippet(id) => snippets::may_read(app, caller, *id).await,
         Topic::Room(id) => chat::may_read(app, caller, *id).await,
-        Topic::Notifications | Topic::Custom(_) => caller.require(Scope::Read).map(drop),
+        Topic::Notifications | Topic::Exports | Topic::Imports | Topic::Custom(_) => {
+            caller.require(Scope::Read).map(drop)
+        }
     }
 }
 

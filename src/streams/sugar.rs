@@ -15,14 +15,16 @@ use crate::{
     app::App,
     dashboard,
     error::Result,
+    exports,
     http::{caller::StreamCaller, extract::Query},
-    notifications,
+    imports, notifications,
     realtime::Hub,
 };
 
 /// The routes of this kind. They stand before `/v1/notifications/{id}` and its like.
 pub fn configure(cfg: &mut ServiceConfig<'_>) {
     cfg.service(follow_room).service(follow_notifications).service(follow_dashboard);
+    cfg.service(follow_exports).service(follow_imports);
 }
 
 /// Follow one room; parameters as for `/v1/events`, without `topics`
@@ -74,4 +76,36 @@ async fn follow_dashboard(
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
     respond(&req, &app, hub, caller, &query.0, dashboard::TOPIC).await
+}
+
+/// Follow one's own exports; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+), security(("bearer" = []), ("session" = []), ("stream_token" = [])))]
+#[get("/v1/exports/events")]
+async fn follow_exports(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, exports::TOPIC).await
+}
+
+/// Follow one's own imports; parameters as for `/v1/events`, without `topics`
+#[utoipa::path(tag = "streams", responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", item_schema = StreamFrame),
+), security(("bearer" = []), ("session" = []), ("stream_token" = [])))]
+#[get("/v1/imports/events")]
+async fn follow_imports(
+    req: HttpRequest,
+    app: web::Data<App>,
+    hub: LocalData<Rc<Hub>>,
+    caller: StreamCaller,
+    query: Query<Follow>,
+) -> Result<HttpResponse> {
+    without_topics(&query.0)?;
+    respond(&req, &app, hub, caller, &query.0, imports::TOPIC).await
 }

@@ -5,7 +5,9 @@ use uuid::Uuid;
 use crate::{
     chat::{self, RoomId},
     credentials::Caller,
-    custom_topics, dashboard, notifications,
+    custom_topics, dashboard, exports, imports,
+    jobs::Kind,
+    notifications,
     realtime::Key,
     snippets::{self, SnippetId},
 };
@@ -23,6 +25,10 @@ pub enum Topic {
     Notifications,
     /// The figures of the dashboard.
     Dashboard,
+    /// The caller's exports.
+    Exports,
+    /// The caller's imports.
+    Imports,
     /// A topic of the clients' own.
     Custom(custom_topics::Name),
 }
@@ -31,14 +37,13 @@ impl Topic {
     /// Reads a topic as clients name it.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        if name == snippets::FEED {
-            return Some(Self::Snippets);
-        }
-        if name == notifications::TOPIC {
-            return Some(Self::Notifications);
-        }
-        if name == dashboard::TOPIC {
-            return Some(Self::Dashboard);
+        match name {
+            snippets::FEED => return Some(Self::Snippets),
+            notifications::TOPIC => return Some(Self::Notifications),
+            dashboard::TOPIC => return Some(Self::Dashboard),
+            exports::TOPIC => return Some(Self::Exports),
+            imports::TOPIC => return Some(Self::Imports),
+            _ => {}
         }
         match name.split_once(':')? {
             ("snippets", id) => id.parse().ok().map(|id: Uuid| Self::Snippet(SnippetId(id))),
@@ -52,12 +57,18 @@ impl Topic {
     pub(super) fn gathers(&self) -> bool {
         match self {
             Self::Snippet(_) | Self::Room(_) => true,
-            Self::Snippets | Self::Notifications | Self::Dashboard | Self::Custom(_) => false,
+            Self::Snippets
+            | Self::Notifications
+            | Self::Dashboard
+            | Self::Exports
+            | Self::Imports
+            | Self::Custom(_) => false,
         }
     }
 
     /// The key for this caller: a topic that everyone has for themselves has one for each user.
     pub(super) fn key(&self, caller: &Caller) -> Key {
+        let own = |kind: Kind| caller.user().map_or_else(|| kind.topic().into(), |user| kind.key(user));
         match self {
             Self::Snippets => snippets::FEED.into(),
             Self::Snippet(id) => snippets::topic(*id).into(),
@@ -67,6 +78,8 @@ impl Topic {
                 caller.user().map_or_else(|| notifications::TOPIC.to_owned(), notifications::topic).into()
             }
             Self::Dashboard => dashboard::TOPIC.into(),
+            Self::Exports => own(Kind::Export),
+            Self::Imports => own(Kind::Import),
             Self::Custom(name) => custom_topics::topic(name).into(),
         }
     }

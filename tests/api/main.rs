@@ -6,6 +6,7 @@ mod conventions;
 mod custom_topics;
 mod dashboard;
 mod database_away;
+mod exports;
 mod idempotency;
 mod me;
 mod meanwhile;

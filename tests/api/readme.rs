@@ -49,6 +49,8 @@ fn every_line_of_curl_works_as_it_stands() {
         "event: message_created",
         "event: notification_created",
         "event: metrics",
+        "event: export_completed",
+        "\"status\":\"completed\",\"progress\":100,\"processed\":1",
     ] {
         assert!(said.contains(due), "no `{due}` in:\n{said}");
     }

@@ -32,6 +32,8 @@ use crate::streams::schema::{AnyEvent, EventPage, StreamFrame};
         (name = "accounts", description = "Who uses this installation"),
         (name = "credentials", description = "Sessions and tokens"),
         (name = "snippets", description = "The snippets"),
+        (name = "exports", description = "Snippets as ZIP archives"),
+        (name = "imports", description = "And back again"),
         (name = "chat", description = "Rooms and messages"),
         (name = "notifications", description = "What concerns one user"),
         (name = "search", description = "Find snippets while typing"),

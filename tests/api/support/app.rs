@@ -81,6 +81,11 @@ impl TestApp {
         self.storage.url()
     }
 
+    /// The folder that the server may write to.
+    pub fn data_dir(&self) -> String {
+        self.storage.data_dir()
+    }
+
     /// Changes the database behind the back of the server.
     pub async fn execute(&self, statement: &'static str) {
         match self.database {

@@ -39,6 +39,8 @@ impl Process {
 
     fn spawn(mut command: Command, database_url: &str) -> Self {
         let mut child = command
+            // Where no test chooses one: not the folder in which the tests run.
+            .env("SNIPPETBOX_DATA_DIR", env!("CARGO_TARGET_TMPDIR"))
             .args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"])
             .args(["--database-url", database_url])
             .stdout(Stdio::piped())

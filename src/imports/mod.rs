@@ -1,0 +1,163 @@
+//! Imports: an archive of an export back into snippets, by a job.
+//!
+//! First all of it is read and checked, and nothing is written; then its snippets are written in pieces, each with
+//! the mark of how far that is. So an import that is refused has left nothing, and one that was interrupted goes on
+//! where it was.
+
+mod guard;
+pub mod routes;
+mod unpack;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+
+use self::unpack::Item;
+use crate::{
+    accounts,
+    app::App,
+    archive::{Flaw, Limits},
+    clock::Timestamp,
+    credentials::{Caller, Scope},
+    db::WriteTx,
+    error::{Error, Result},
+    jobs::{self, Job, JobError, JobId, Kind, Meter, Pace, Status, Stop},
+    snippets,
+};
+
+/// The topic on which all users follow their own imports.
+pub const TOPIC: &str = "imports";
+/// How many uploads one node takes at once.
+pub const UPLOADS_AT_ONCE: usize = 8;
+/// How many snippets one import may bring.
+const MAX_SNIPPETS: u64 = 100_000;
+/// How many times as large as it is an archive may unpack.
+const MAX_RATIO: u64 = 10;
+/// How many snippets are written in one transaction, and how many wait for it.
+const PIECE: usize = 16;
+
+/// An import.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Import {
+    pub id: JobId,
+    pub status: Status,
+    /// The part that is done, in percent
+    #[schema(minimum = 0, maximum = 100)]
+    pub progress: i64,
+    /// How many snippets have been written
+    pub processed: i64,
+    /// How many snippets the archive holds, once it has been checked
+    pub total: Option<i64>,
+    /// How many bytes the archive has
+    pub bytes: i64,
+    /// Why it has failed; then nothing was imported
+    pub error: Option<JobError>,
+    pub created_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// When it is forgotten
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Import {
+    /// An import as clients see it.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        let progress = job.progress;
+        Self {
+            id: job.id,
+            status: job.status,
+            progress: job.percent(),
+            processed: progress.processed,
+            total: progress.total,
+            bytes: progress.bytes,
+            error: job.error.clone(),
+            created_at: job.created_at,
+            finished_at: job.finished_at,
+            expires_at: job.expires_at,
+        }
+    }
+}
+
+/// Leave to upload an archive.
+pub fn require(caller: &Caller) -> Result<()> {
+    caller.require(Scope::Write).map(drop)
+}
+
+/// Begins to import an archive that has been uploaded under this id.
+pub async fn begin(app: &App, tx: &mut WriteTx, caller: &Caller, id: JobId, bytes: u64) -> Result<Job> {
+    require(caller)?;
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    jobs::add(app, tx, caller, (id, Kind::Import), bytes, &()).await
+}
+
+/// Does the work of an import.
+pub async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
+    meter.fill(job.progress.bytes);
+    let mut count = 0;
+    let mut checked = unpacked(app, job).await?;
+    while checked.items.recv().await.is_some() {
+        count += 1;
+    }
+    checked.end().await?;
+    meter.expect(count);
+    meter.reach(job.checkpoint);
+    write(app, job, unpacked(app, job).await?, meter).await
+}
+
+/// The snippets of an archive, as a thread of its own unpacks them.
+struct Unpacked {
+    items: mpsc::Receiver<Item>,
+    thread: tokio::task::JoinHandle<Result<(), Flaw>>,
+}
+
+async fn unpacked(app: &App, job: &Job) -> Result<Unpacked> {
+    let file = app.files.open_file(&job.file()).await?;
+    let bytes = (app.settings.import_limit as u64).saturating_mul(MAX_RATIO);
+    // The manifest is a file too.
+    let limits = Limits { files: MAX_SNIPPETS + 1, bytes };
+    let (line, items) = mpsc::channel(PIECE);
+    let put = move |item| line.blocking_send(item).is_ok();
+    let thread = tokio::task::spawn_blocking(move || unpack::unpack(file, limits, put));
+    Ok(Unpacked { items, thread })
+}
+
+impl Unpacked {
+    /// Whether all of it came, and was right.
+    async fn end(self) -> Result<(), Stop> {
+        let ended = self.thread.await.map_err(|error| Error::Internal(error.to_string()))?;
+        ended.map_err(|flaw| match flaw {
+            Flaw::Refused(detail) => Stop::Refused(JobError { code: "invalid_archive".to_owned(), detail }),
+            Flaw::Unreadable(error) => Stop::Broken(error.into()),
+        })
+    }
+}
+
+/// Writes what has not been written yet.
+async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> Result<(), Stop> {
+    let mut pace = Pace::new(app.settings.job_rate);
+    let mut done = 0;
+    let mut piece = Vec::new();
+    while unpacked.items.recv_many(&mut piece, PIECE).await > 0 {
+        let length = i64::try_from(piece.len()).unwrap_or_default();
+        let written = usize::try_from(job.checkpoint - done).unwrap_or_default().min(piece.len());
+        done += length;
+        pace.spend(piece[written..].iter().map(|item| item.draft.content.as_str().len()).sum()).await;
+        if written < piece.len() {
+            let mut tx = app.db.write().await?;
+            // Held first, as by whoever deletes the account with its jobs and snippets.
+            if accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty() {
+                return Err(Stop::Lost);
+            }
+            if !jobs::reach(&mut tx, job, done).await? {
+                return Err(Stop::Lost);
+            }
+            for Item { draft, times } in piece.drain(written..) {
+                snippets::restore(app, &mut tx, job.owner.clone(), draft, times).await?;
+            }
+            tx.commit().await?;
+            meter.reach(done);
+        }
+        piece.clear();
+    }
+    unpacked.end().await
+}

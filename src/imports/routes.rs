@@ -1,0 +1,188 @@
+//! `/v1/imports`.
+
+use actix_web::{
+    HttpRequest, HttpResponse, delete, get,
+    http::{StatusCode, header},
+    post, web,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::Import;
+use crate::{
+    app::App,
+    credentials::{self, Caller},
+    error::{Error, Result},
+    http::{
+        etag,
+        extract::{Query, require_media_type},
+        idempotency::{self, Answer, Attempt},
+        page::{self, Limit, Page, PageQuery},
+        problem::Problem,
+    },
+    jobs::{self, JobId, Kind, UPLOAD_TIME},
+    seal::Digester,
+};
+
+/// Adds these routes.
+pub fn configure(cfg: &mut ServiceConfig<'_>) {
+    cfg.service(list_imports).service(begin_import).service(get_import).service(cancel_or_remove_import);
+}
+
+/// The id in a path. It has a name of its own because utoipa would take the inside of a `Path` that it sees for
+/// a struct of parameters.
+type Id = web::Path<JobId>;
+
+/// What a cursor of the list is good for.
+const LIST: &str = "imports";
+
+/// Import the archive of an export
+///
+/// All of it is imported or nothing: it is checked in the background before anything is written. The snippets are
+/// new ones of the caller's, with the times that they had. Follow it on the topic `imports`, or ask for it.
+#[utoipa::path(
+    tag = "imports",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body(content = inline(Zip), content_type = "application/zip"),
+    responses(
+        (status = 202, description = "It will be imported", body = Import,
+            headers(("Location" = String, description = "Its path"))),
+        (status = 413, description = "It is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "It is no ZIP", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/imports")]
+async fn begin_import(
+    app: web::Data<App>,
+    caller: Caller,
+    payload: web::Payload,
+    req: HttpRequest,
+) -> Result<HttpResponse> {
+    super::require(&caller)?;
+    require_media_type(&req, "application/zip")?;
+    let id = JobId(app.ids.next());
+    let (bytes, attempt) = receive(&app, &req, id, payload).await?;
+    let mut is_used = false;
+    let answer = idempotency::once(&app, &caller, &attempt, async |tx| {
+        let job = super::begin(&app, tx, &caller, id, bytes).await?;
+        is_used = true;
+        let answer = Answer::json(StatusCode::ACCEPTED, &Import::of(&job))?;
+        Ok(answer.with(&header::LOCATION, format!("/v1/imports/{}", job.id)))
+    })
+    .await;
+    if answer.is_err() || !is_used {
+        app.files.remove(&jobs::upload(id)).await?; // A repetition, or a refusal.
+    }
+    app.jobs.wake();
+    answer
+}
+
+/// Stores the body, and tells how long it is and what it says.
+async fn receive(app: &App, req: &HttpRequest, id: JobId, payload: web::Payload) -> Result<(u64, Attempt)> {
+    let _place = app.uploads.try_acquire().map_err(|_| Error::Overloaded)?;
+    let mut digest = Digester::default();
+    let pieces = limited(payload, app.settings.import_limit, |piece| digest.update(piece));
+    let name = jobs::upload(id);
+    let storing = tokio::time::timeout(UPLOAD_TIME, app.files.write(&name, Box::pin(pieces)));
+    let bytes = storing.await.map_err(|_| Error::MalformedRequest("the body takes too long"))??;
+    Ok((bytes, Attempt::of(req, &digest.finish())?))
+}
+
+/// The pieces of a body that has at most `limit` bytes.
+fn limited(
+    payload: web::Payload,
+    limit: usize,
+    mut see: impl FnMut(&[u8]),
+) -> impl Stream<Item = Result<Bytes>> {
+    let mut size = 0;
+    let checked = payload.map(move |piece| {
+        let piece = piece.map_err(|_| Error::MalformedRequest("the body ended too early"))?;
+        size += piece.len();
+        if size > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        see(&piece);
+        Ok(piece)
+    });
+    // Nothing after the first failure: the store hears of it and forgets the rest.
+    checked.scan(false, |has_failed, piece| {
+        let next = (!*has_failed).then_some(piece);
+        *has_failed = next.as_ref().is_some_and(Result::is_err);
+        std::future::ready(next)
+    })
+}
+
+/// List one's own imports, the newest first
+#[utoipa::path(
+    tag = "imports",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "One page of imports", body = Page<Import>),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/imports")]
+async fn list_imports(
+    app: web::Data<App>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+    req: HttpRequest,
+) -> Result<HttpResponse> {
+    let after = page::after(&app, LIST, query.cursor.as_deref())?;
+    let (found, next) =
+        jobs::list(&app, &caller, Kind::Import, after, Limit::or_default(query.limit)).await?;
+    let data: Vec<Import> = found.iter().map(Import::of).collect();
+    page::respond(&app, &req, LIST, data, next)
+}
+
+/// Read how far an import is
+#[utoipa::path(
+    tag = "imports",
+    params(
+        ("id" = JobId, Path, description = "The import"),
+        ("If-None-Match" = Option<String>, Header, description = "The version that the client has"),
+    ),
+    responses(
+        (status = 200, description = "The import", body = Import,
+            headers(("ETag" = String, description = "Its version"))),
+        (status = 304, description = "The client has this version"),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/imports/{id}")]
+async fn get_import(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
+    let job = jobs::find(&app, &caller, Kind::Import, *id).await?;
+    let tag = (header::ETAG, etag::of(job.version));
+    if etag::is_known(&req, job.version) {
+        return Ok(HttpResponse::NotModified().insert_header(tag).finish());
+    }
+    Ok(HttpResponse::Ok().insert_header(tag).json(Import::of(&job)))
+}
+
+/// Cancel an import that has not begun to write, or forget one that has ended
+#[utoipa::path(
+    tag = "imports",
+    params(("id" = JobId, Path, description = "The import")),
+    responses(
+        (status = 204, description = "It is cancelled, and nothing was imported; or it is forgotten"),
+        (status = 409, description = "It is writing, and ends by itself", body = Problem,
+            content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/imports/{id}")]
+async fn cancel_or_remove_import(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
+    let mut tx = credentials::begin(&app, &caller).await?;
+    let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Import, *id).await?;
+    tx.commit().await?;
+    app.files.remove(&job.file()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The bytes of an archive.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Zip(#[expect(dead_code, reason = "only its schema is needed")] Vec<u8>);

@@ -1,0 +1,54 @@
+//! Periodic work: what is written behind, what has expired, what has grown too old.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{remove_expired, remove_left_over};
+use crate::{app::App, credentials, dashboard, error::Result, http::idempotency, snippets};
+
+/// How often counters that are written behind are flushed.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How many flushes there are between two rounds of cleaning up.
+const CLEAN_UP_EVERY: u32 = 5;
+/// How many flushes there are between two looks for files that nobody needs.
+const SWEEP_EVERY: u32 = 60;
+
+/// Works for as long as the server runs.
+pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
+    let mut round = 0_u32;
+    report("sweep", remove_left_over(&app).await);
+    loop {
+        tokio::time::sleep(FLUSH).await;
+        report("flush", flush(&app).await);
+        round = round.wrapping_add(1);
+        if round.is_multiple_of(CLEAN_UP_EVERY) {
+            report("clean up", clean_up(&app).await);
+            app.limits.shrink();
+            figures.run_upkeep();
+        }
+        if round.is_multiple_of(SWEEP_EVERY) {
+            report("sweep", remove_left_over(&app).await);
+        }
+    }
+}
+
+async fn flush(app: &App) -> Result<()> {
+    snippets::flush_views(app).await?;
+    dashboard::flush_seen(app).await?;
+    credentials::flush_last_used(app).await
+}
+
+async fn clean_up(app: &App) -> Result<()> {
+    idempotency::remove_expired(app).await?;
+    credentials::remove_expired(app).await?;
+    remove_expired(app).await?;
+    let settings = &app.settings;
+    app.realtime.log.trim(&app.clock, settings.history_events, settings.history_age).await
+}
+
+fn report(work: &str, result: Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, work, "periodic work failed; the next round tries again");
+    }
+}
