@@ -15,6 +15,7 @@ use crate::{
     credentials::{self, Caller},
     error::Result,
     http::{
+        caller::{Reader, Writer},
         download::{self, Download},
         etag,
         extract::{Body, Query},
@@ -56,7 +57,11 @@ const LIST: &str = "exports";
     ),
 )]
 #[post("/v1/exports")]
-async fn begin_export(app: web::Data<App>, caller: Caller, body: Body<NewExport>) -> Result<HttpResponse> {
+async fn begin_export(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    body: Body<NewExport>,
+) -> Result<HttpResponse> {
     let Body { input, attempt } = body;
     let answer = idempotency::once(&app, &caller, &attempt, async |tx| {
         let job = super::begin(&app, tx, &caller, &input).await?;
@@ -80,7 +85,7 @@ async fn begin_export(app: web::Data<App>, caller: Caller, body: Body<NewExport>
 #[get("/v1/exports")]
 async fn list_exports(
     app: web::Data<App>,
-    caller: Caller,
+    Reader(caller): Reader,
     Query(query): Query<PageQuery>,
     req: HttpRequest,
 ) -> Result<HttpResponse> {
@@ -106,13 +111,14 @@ async fn list_exports(
     ),
 )]
 #[get("/v1/exports/{id}")]
-async fn get_export(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
+async fn get_export(
+    app: web::Data<App>,
+    Reader(caller): Reader,
+    id: Id,
+    req: HttpRequest,
+) -> Result<HttpResponse> {
     let job = jobs::find(&app, &caller, Kind::Export, *id).await?;
-    let tag = (header::ETAG, etag::of(job.version));
-    if etag::is_known(&req, job.version) {
-        return Ok(HttpResponse::NotModified().insert_header(tag).finish());
-    }
-    Ok(HttpResponse::Ok().insert_header(tag).json(Export::of(&app, &job)?))
+    Ok(etag::respond(&req, job.version, &Export::of(&app, &job)?))
 }
 
 /// Cancel an export that has not ended, or remove one that has
@@ -125,7 +131,11 @@ async fn get_export(app: web::Data<App>, caller: Caller, id: Id, req: HttpReques
     ),
 )]
 #[delete("/v1/exports/{id}")]
-async fn cancel_or_remove_export(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
+async fn cancel_or_remove_export(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    id: Id,
+) -> Result<HttpResponse> {
     let mut tx = credentials::begin(&app, &caller).await?;
     let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Export, *id).await?;
     tx.commit().await?;
@@ -164,6 +174,7 @@ struct DownloadQuery {
         (status = 416, description = "The range lies outside", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
+    security(("bearer" = []), ("session" = []), ("download_link" = [])),
 )]
 #[get("/v1/exports/{id}/download")]
 async fn download_export(

@@ -78,14 +78,9 @@ impl Import {
     }
 }
 
-/// Leave to upload an archive.
-pub fn require(caller: &Caller) -> Result<()> {
-    caller.require(Scope::Write).map(drop)
-}
-
 /// Begins to import an archive that has been uploaded under this id.
 pub async fn begin(app: &App, tx: &mut WriteTx, caller: &Caller, id: JobId, bytes: u64) -> Result<Job> {
-    require(caller)?;
+    caller.require(Scope::Write)?;
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     jobs::add(app, tx, caller, (id, Kind::Import), bytes, &()).await
 }
@@ -143,21 +138,32 @@ async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> R
         done += length;
         pace.spend(piece[written..].iter().map(|item| item.draft.content.as_str().len()).sum()).await;
         if written < piece.len() {
-            let mut tx = app.db.write().await?;
-            // Held first, as by whoever deletes the account with its jobs and snippets.
-            if accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty() {
-                return Err(Stop::Lost);
-            }
-            if !jobs::reach(&mut tx, job, done).await? {
-                return Err(Stop::Lost);
-            }
-            for Item { draft, times } in piece.drain(written..) {
-                snippets::restore(app, &mut tx, job.owner.clone(), draft, times).await?;
-            }
-            tx.commit().await?;
+            put(app, job, done, piece.drain(written..)).await?;
             meter.reach(done);
         }
         piece.clear();
     }
     unpacked.end().await
+}
+
+/// Writes some snippets, and that `done` of all are written now.
+async fn put(app: &App, job: &Job, done: i64, items: impl Iterator<Item = Item>) -> Result<(), Stop> {
+    let mut prepared = Vec::new();
+    for Item { draft, times } in items {
+        prepared.push(snippets::prepare_restored(app, job.owner.clone(), draft, times));
+        tokio::task::yield_now().await; // Long contents take long.
+    }
+    let mut tx = app.db.write().await?;
+    // Held first, as by whoever deletes the account with its jobs and snippets.
+    if accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty() {
+        return Err(Stop::Lost);
+    }
+    if !jobs::reach(&mut tx, job, done).await? {
+        return Err(Stop::Lost);
+    }
+    for snippet in prepared {
+        snippets::restore(app, &mut tx, snippet).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }

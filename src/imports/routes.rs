@@ -13,9 +13,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::Import;
 use crate::{
     app::App,
-    credentials::{self, Caller},
+    credentials,
     error::{Error, Result},
     http::{
+        caller::{Reader, Writer},
         etag,
         extract::{Query, require_media_type},
         idempotency::{self, Answer, Attempt},
@@ -57,11 +58,10 @@ const LIST: &str = "imports";
 #[post("/v1/imports")]
 async fn begin_import(
     app: web::Data<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     payload: web::Payload,
     req: HttpRequest,
 ) -> Result<HttpResponse> {
-    super::require(&caller)?;
     require_media_type(&req, "application/zip")?;
     let id = JobId(app.ids.next());
     let (bytes, attempt) = receive(&app, &req, id, payload).await?;
@@ -127,7 +127,7 @@ fn limited(
 #[get("/v1/imports")]
 async fn list_imports(
     app: web::Data<App>,
-    caller: Caller,
+    Reader(caller): Reader,
     Query(query): Query<PageQuery>,
     req: HttpRequest,
 ) -> Result<HttpResponse> {
@@ -153,13 +153,14 @@ async fn list_imports(
     ),
 )]
 #[get("/v1/imports/{id}")]
-async fn get_import(app: web::Data<App>, caller: Caller, id: Id, req: HttpRequest) -> Result<HttpResponse> {
+async fn get_import(
+    app: web::Data<App>,
+    Reader(caller): Reader,
+    id: Id,
+    req: HttpRequest,
+) -> Result<HttpResponse> {
     let job = jobs::find(&app, &caller, Kind::Import, *id).await?;
-    let tag = (header::ETAG, etag::of(job.version));
-    if etag::is_known(&req, job.version) {
-        return Ok(HttpResponse::NotModified().insert_header(tag).finish());
-    }
-    Ok(HttpResponse::Ok().insert_header(tag).json(Import::of(&job)))
+    Ok(etag::respond(&req, job.version, &Import::of(&job)))
 }
 
 /// Cancel an import that has not begun to write, or forget one that has ended
@@ -174,7 +175,11 @@ async fn get_import(app: web::Data<App>, caller: Caller, id: Id, req: HttpReques
     ),
 )]
 #[delete("/v1/imports/{id}")]
-async fn cancel_or_remove_import(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse> {
+async fn cancel_or_remove_import(
+    app: web::Data<App>,
+    Writer(caller): Writer,
+    id: Id,
+) -> Result<HttpResponse> {
     let mut tx = credentials::begin(&app, &caller).await?;
     let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Import, *id).await?;
     tx.commit().await?;

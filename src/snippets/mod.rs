@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub use self::{
     list::{Filter, Listed, OwnerQuery, PageKey, Position, SnippetSummary, Sort},
-    transfer::{count_all_of, list_all_of, restore},
+    transfer::{count_all_of, list_all_of, prepare_restored, restore},
     values::{Change, Content, Draft, Language, Snippet, Tag, Tags, Title, Visibility},
     views::{Viewer, Views, flush_views},
 };

@@ -58,6 +58,8 @@ impl Modify for Schemes {
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(session)));
         let token = ApiKeyValue::with_description("access_token", "A stream token, on streams only");
         components.add_security_scheme("stream_token", SecurityScheme::ApiKey(ApiKey::Query(token)));
+        let link = ApiKeyValue::with_description("signature", "From the `download_url` of an export");
+        components.add_security_scheme("download_link", SecurityScheme::ApiKey(ApiKey::Query(link)));
     }
 }
 
