@@ -122,9 +122,6 @@ fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool) -> rusqlite::Re
          VALUES (?1, ?2, 'unlisted', 'rust', 1, ?3, ?3, '[\"bench\",\"limit\"]', 'A snippet', ?4, ?5)",
     )?
     .execute((id.as_bytes(), owner, AT, &content[..200], &content))?;
-    let mut tag = conn.prepare_cached("INSERT INTO snippet_tags (tag, snippet_id) VALUES (?1, ?2)")?;
-    tag.execute(("bench", id.as_bytes()))?;
-    tag.execute(("limit", id.as_bytes()))?;
     conn.prepare_cached(
         "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
          VALUES ('snippet_created', ?1, NULL, NULL, NULL, NULL, '{}', NULL, ?2, ?3) RETURNING seq",

@@ -26,3 +26,17 @@ CREATE TABLE snippet_tags (
 );
 
 CREATE INDEX snippet_tags_snippet ON snippet_tags (snippet_id);
+
+-- What can be searched by its tags follows what is shown: one statement writes a snippet.
+CREATE FUNCTION tag_snippet() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM snippet_tags WHERE snippet_id = new.id;
+    INSERT INTO snippet_tags (tag, snippet_id) SELECT jsonb_array_elements_text(new.tags), new.id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER snippets_tagged AFTER INSERT ON snippets
+    FOR EACH ROW WHEN (new.tags <> '[]') EXECUTE FUNCTION tag_snippet();
+CREATE TRIGGER snippets_tagged_anew AFTER UPDATE OF tags ON snippets
+    FOR EACH ROW WHEN (new.tags <> old.tags) EXECUTE FUNCTION tag_snippet();

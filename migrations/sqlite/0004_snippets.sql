@@ -26,3 +26,13 @@ CREATE TABLE snippet_tags (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX snippet_tags_snippet ON snippet_tags (snippet_id);
+
+-- What can be searched by its tags follows what is shown: one statement writes a snippet.
+CREATE TRIGGER snippets_tagged AFTER INSERT ON snippets WHEN new.tags <> '[]' BEGIN
+    INSERT INTO snippet_tags (tag, snippet_id) SELECT value, new.id FROM json_each(new.tags);
+END;
+
+CREATE TRIGGER snippets_tagged_anew AFTER UPDATE OF tags ON snippets WHEN new.tags <> old.tags BEGIN
+    DELETE FROM snippet_tags WHERE snippet_id = new.id;
+    INSERT INTO snippet_tags (tag, snippet_id) SELECT value, new.id FROM json_each(new.tags);
+END;

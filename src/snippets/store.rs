@@ -70,8 +70,8 @@ impl Row {
     }
 }
 
-pub(super) async fn insert(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    on_conn!(conn.again(), |c| {
+pub(super) async fn insert(conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    on_conn!(conn, |c| {
         sqlx::query(
         "INSERT INTO snippets (id, owner_id, visibility, language, version, created_at, updated_at, tags, title,
                                excerpt, content)
@@ -92,12 +92,12 @@ pub(super) async fn insert(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
     .await
     .map(drop)?;
     });
-    insert_tags(conn, it).await
+    Ok(())
 }
 
 /// Writes what can change; the views are counted elsewhere.
-pub(super) async fn update(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    on_conn!(conn.again(), |c| {
+pub(super) async fn update(conn: Conn<'_>, it: &Snippet) -> Result<()> {
+    on_conn!(conn, |c| {
         sqlx::query(
         "UPDATE snippets SET visibility = $2, language = $3, version = $4, updated_at = $5, tags = $6, title = $7,
                              excerpt = $8, content = $9
@@ -116,30 +116,11 @@ pub(super) async fn update(mut conn: Conn<'_>, it: &Snippet) -> Result<()> {
     .await
     .map(drop)?;
     });
-    on_conn!(conn.again(), |c| sqlx::query("DELETE FROM snippet_tags WHERE snippet_id = $1")
-        .bind(it.id)
-        .execute(c)
-        .await
-        .map(drop)?);
-    insert_tags(conn, it).await
+    Ok(())
 }
 
 fn tags(it: &Snippet) -> Vec<String> {
     it.tags.0.iter().map(|tag| tag.0.clone()).collect()
-}
-
-async fn insert_tags(conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    if it.tags.0.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("INSERT INTO snippet_tags (tag, snippet_id) ");
-        query.push_values(tags(it), |mut row, tag| {
-            row.push_bind(tag).push_bind(it.id);
-        });
-        query.build().execute(c).await.map(drop)?;
-    });
-    Ok(())
 }
 
 /// All columns but the texts. The owners are joined so that SQLite keeps to the order in which they stand here:
