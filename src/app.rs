@@ -199,7 +199,7 @@ fn serve(
     figures: PrometheusHandle,
     listener: TcpListener,
 ) -> std::io::Result<(ServerHandle, JoinHandle<std::io::Result<()>>)> {
-    let shared = http::Shared::new(app.clone(), figures);
+    let shared = http::Shared::new(app.clone(), figures).map_err(std::io::Error::other)?;
     let settings = &app.settings;
     let stall = settings.stall_timeout;
     let mut server = HttpServer::new(move || crate::worker!(shared))

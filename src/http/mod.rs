@@ -63,7 +63,9 @@ pub fn routes(cfg: &mut ServiceConfig<'_>) {
 #[derive(Clone)]
 pub struct Shared {
     app: web::Data<App>,
-    document: web::Data<OpenApi>,
+    document: web::Data<openapi::Rendered>,
+    /// The paths that are written out, with the methods that each knows.
+    literals: Arc<Vec<(String, String)>>,
     figures: web::Data<PrometheusHandle>,
     methods: Arc<Methods>,
     queries: web::Data<parameters::Queries>,
@@ -71,12 +73,17 @@ pub struct Shared {
 
 impl Shared {
     /// The state, with the documents that are made once.
-    #[must_use]
-    pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Self {
+    ///
+    /// # Errors
+    /// When the document has no JSON form.
+    pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Result<Self> {
         let document = openapi::document();
         let methods = Arc::new(Methods::of(&document));
         let queries = web::Data::new(parameters::Queries::of(&document));
-        Self { app, document: web::Data::new(document), figures: web::Data::new(figures), methods, queries }
+        let paths = document.paths.paths.iter().filter(|(path, _)| !path.contains('{'));
+        let literals = Arc::new(paths.map(|(path, item)| (path.clone(), allow(item))).collect());
+        let document = web::Data::new(openapi::Rendered::of(&document)?);
+        Ok(Self { app, document, literals, figures: web::Data::new(figures), methods, queries })
     }
 
     /// Lays out one worker: its state, its hub and its routes.
@@ -101,8 +108,8 @@ impl Shared {
 
     /// A path that is written out wins over a pattern that it fits, for the methods too that it does not know.
     fn prefer_literal_paths(&self, cfg: &mut web::ServiceConfig) {
-        for (path, item) in self.document.paths.paths.iter().filter(|(path, _)| !path.contains('{')) {
-            let known = allow(item);
+        for (path, known) in self.literals.iter() {
+            let known = known.clone();
             let knows = move |method: &Method| {
                 *method != Method::OPTIONS && known.split(", ").any(|name| name == method.as_str())
             };

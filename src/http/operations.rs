@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 
-use actix_web::{HttpResponse, get, http::header, web};
+use actix_web::{
+    HttpResponse, get,
+    http::header::{self, ContentType},
+    web,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use utoipa::{ToSchema, openapi::OpenApi};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
+    openapi::Rendered,
     parameters::NoQuery,
     problem::{KINDS, Problem},
 };
@@ -71,8 +76,8 @@ async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHa
 /// Give this document
 #[utoipa::path(tag = "operations", responses((status = 200, description = "OpenAPI 3.2", body = Object)), security(()))]
 #[get("/openapi.json")]
-async fn document(_: NoQuery, document: web::Data<OpenApi>) -> HttpResponse {
-    HttpResponse::Ok().json(document)
+async fn document(_: NoQuery, document: web::Data<Rendered>) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(document.0.clone())
 }
 
 /// Explain a kind of problem to a person

@@ -2,6 +2,7 @@
 
 mod shared;
 
+use actix_web::web::Bytes;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -12,6 +13,7 @@ use utoipa::{
 use utoipa_actix_web::AppExt as _;
 
 use super::problem::Problem;
+use crate::error::{Error, Result};
 use crate::streams::schema::{AnyEvent, EventPage, StreamFrame};
 
 #[derive(OpenApi)]
@@ -70,10 +72,24 @@ pub fn document() -> Document {
     document
 }
 
+/// The document as it is served. Its tree takes megabytes, and is not kept.
+pub struct Rendered(pub Bytes);
+
+impl Rendered {
+    /// Writes it out.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn of(document: &Document) -> Result<Self> {
+        let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self(json.into()))
+    }
+}
+
 /// The document as it stands in the repository.
 ///
 /// # Errors
 /// When it has no JSON form.
-pub fn text() -> Result<String, serde_json::Error> {
+pub fn text() -> std::result::Result<String, serde_json::Error> {
     document().to_pretty_json().map(|text| text + "\n")
 }
