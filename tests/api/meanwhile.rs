@@ -41,11 +41,15 @@ async fn changes(ann: &Persona) -> Vec<(Method, String, Value)> {
     let snippet = path_of(&ann.has_snippet(json!({})).await);
     let token =
         ann.post("/v1/tokens", &json!({ "name": "a script", "scopes": ["read"] })).await.expect(201).id();
+    let wish = json!({ "format": "zip" });
+    let export = ann.post("/v1/exports", &wish).await.expect(202).id();
     vec![
         (Method::POST, "/v1/tokens".to_owned(), json!({ "name": "mine", "scopes": ["read"] })),
         (Method::POST, "/v1/stream-tokens".to_owned(), json!({})),
         (Method::POST, "/v1/snippets".to_owned(), json!({ "title": "T", "content": "C" })),
         (Method::POST, "/v1/topics/custom:builds/events".to_owned(), json!({ "type": "built", "data": 1 })),
+        (Method::POST, "/v1/exports".to_owned(), wish),
+        (Method::DELETE, format!("/v1/exports/{export}"), Value::Null),
         (Method::PATCH, snippet.clone(), json!({ "title": "T" })),
         (Method::DELETE, snippet, Value::Null),
         (Method::PATCH, "/v1/me".to_owned(), json!({ "name": "Mallory" })),
