@@ -22,7 +22,7 @@ use crate::{
     jobs,
     limits::Limits,
     presence,
-    realtime::{Realtime, Rules, Tuning},
+    realtime::{Bus, Realtime, Rules, Tuning},
     seal::Sealer,
     search,
     snippets::{self, Views},
@@ -55,6 +55,8 @@ pub struct App {
 pub enum StartError {
     #[error(transparent)]
     Database(#[from] db::StartError),
+    #[error("cannot use the bus: {0}")]
+    Bus(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
     #[error("cannot start: {0}")]
@@ -76,10 +78,14 @@ impl App {
             max_streams: settings.max_streams,
             roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
+        let bus = match &settings.nats_url {
+            Some(url) => Bus::connect(url, &installation.epoch).await.map_err(StartError::Bus)?,
+            None => Bus::Local,
+        };
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning).await?,
+            realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning, bus).await?,
             sealer: Sealer::new(installation.secret),
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),

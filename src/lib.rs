@@ -13,7 +13,8 @@
 //!   [`custom_topics`] are the features. Each has `mod` (types, rules, operations), `routes` (HTTP) and, where it
 //!   keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
-//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] the periodic work.
+//! - [`realtime`] is the log, the hubs and the bus between nodes; [`db`] the two databases behind one face; [`jobs`] the
+//!   periodic work.
 //! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)

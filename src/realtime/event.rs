@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -102,8 +102,8 @@ pub struct Event {
     feed_frame: Option<Frame>,
 }
 
-/// A row of the log.
-#[derive(Debug, sqlx::FromRow)]
+/// A row of the log, as the database and the bus have it.
+#[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
 pub(super) struct EventRow {
     pub(super) seq: i64,
     pub(super) r#type: String,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     effect::{Effect, Ending},
     event::{Event, EventRow, Json},
+    follow::Sight,
     retention::bounds,
     ring::Ring,
 };
@@ -25,8 +26,6 @@ use crate::{
 
 /// How many events one read of the database takes at most.
 pub(super) const PAGE: i64 = 256;
-/// How long the log waits for a wake-up before it looks by itself.
-const POLL: Duration = Duration::from_secs(1);
 
 /// An event to be appended.
 #[derive(Debug)]
@@ -105,6 +104,8 @@ pub struct Log {
     followers: Mutex<Vec<Arc<Notify>>>,
     /// Wakes the follower when events have been numbered.
     pub(super) numbered: Notify,
+    /// What is known of how far this node sees.
+    pub(super) sight: Sight,
 }
 
 impl Log {
@@ -120,6 +121,7 @@ impl Log {
             ring: Mutex::new(Ring::new(head, ring_bytes)),
             followers: Mutex::default(),
             numbered: Notify::new(),
+            sight: Sight::default(),
         })
     }
 
@@ -139,6 +141,13 @@ impl Log {
         let wake = Arc::new(Notify::new());
         self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&wake));
         wake
+    }
+
+    /// Wakes those who wait for new events.
+    pub(super) fn wake(&self) {
+        for wake in self.followers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            wake.notify_one();
+        }
     }
 
     /// At most `limit` recent events after a place, or nothing when only the database reaches back to it.
@@ -179,50 +188,6 @@ impl Log {
 
     pub(super) fn decode(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Event>>> {
         rows.into_iter().map(|row| Event::from_row(&self.epoch, row).map(Arc::new)).collect()
-    }
-
-    /// Takes up new events for as long as the server runs.
-    pub async fn follow(&self) {
-        loop {
-            if let Err(error) = self.advance().await {
-                tracing::error!(%error, "the log cannot be read; trying again");
-            }
-            let numbered_here = self.db.postgres().is_none();
-            tokio::select! {
-                () = self.db.committed(), if numbered_here => {}
-                () = self.numbered.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
-
-    async fn advance(&self) -> Result<()> {
-        loop {
-            let rows = self.next_rows(self.head()).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for event in self.decode(rows)? {
-                self.ring().push(event);
-            }
-            for wake in self.followers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                wake.notify_one();
-            }
-        }
-    }
-
-    async fn next_rows(&self, after: u64) -> Result<Vec<EventRow>> {
-        let mut conn = self.db.read().await?;
-        Ok(on_conn!(conn.conn(), |c| {
-            sqlx::query_as(
-            "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-             WHERE seq > $1 ORDER BY seq LIMIT $2"
-        )
-        .bind(place(after))
-        .bind(PAGE)
-        .fetch_all(c)
-        .await?
-        }))
     }
 
     pub(super) fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {

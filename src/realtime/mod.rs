@@ -3,11 +3,13 @@
 
 mod attendance;
 mod board;
+mod bus;
 mod connection;
 mod delivery;
 mod effect;
 mod ephemeral;
 mod event;
+mod follow;
 mod frame;
 mod history;
 mod hub;
@@ -36,6 +38,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::{board::Board, connection::Connection, roster::Announcement};
 pub use self::{
+    bus::Bus,
     effect::Effect,
     ephemeral::Ephemeral,
     event::{Json, Key, visible},
@@ -98,6 +101,8 @@ pub struct Realtime {
     clock: Clock,
     ids: Arc<Ids>,
     tuning: Tuning,
+    /// The way to the other nodes.
+    pub bus: Bus,
     board: Board,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
@@ -112,7 +117,7 @@ struct Lines {
 }
 
 impl Realtime {
-    /// The live side of a node on `db`.
+    /// The live side of a node on `db`, whose other nodes are at the other ends of `bus`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -122,6 +127,7 @@ impl Realtime {
         clock: Clock,
         ids: Arc<Ids>,
         tuning: Tuning,
+        bus: Bus,
     ) -> Result<Arc<Self>> {
         let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
         Ok(Arc::new(Self {
@@ -133,6 +139,7 @@ impl Realtime {
             clock,
             ids,
             tuning,
+            bus,
             board: Board::default(),
             hubs: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -142,8 +149,9 @@ impl Realtime {
 
     /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        let log = futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log));
-        tokio::join!(log, self.typing.run(self), self.roster.run(self));
+        let (following, numbering) =
+            (self.log.follow(&self.bus), sequencer::run(&self.db, &self.log, &self.bus));
+        tokio::join!(following, numbering, self.typing.run(self), self.roster.run(self));
     }
 
     /// The seconds between two heartbeats.

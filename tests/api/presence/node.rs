@@ -8,7 +8,7 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
+    Bus, ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
     Subscription, Tuning, Viewer, Wishes,
 };
 use uuid::Uuid;
@@ -46,7 +46,7 @@ impl Node {
             max_streams: 10_000,
             roster: Rules { grace: Duration::from_secs(5), limit: 250 },
         };
-        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning);
+        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning, Bus::Local);
         let realtime = realtime.await.expect("a node");
         let following = tokio::task::spawn_local({
             let realtime = Arc::clone(&realtime);

@@ -65,11 +65,16 @@ impl Process {
         self.child.wait().expect("it has ended");
     }
 
+    /// Sends a signal by its name.
+    pub fn send(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+    }
+
     /// Sends a signal by its name, and tells how the process ended and after how long.
     pub fn end_by(mut self, signal: &str) -> (ExitStatus, Duration) {
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        self.send(signal);
         (self.child.wait().expect("it has ended"), begun.elapsed())
     }
 }

@@ -1,0 +1,6 @@
+//! Several nodes on one PostgreSQL and one NATS: real servers, real processes, and everything that can go wrong
+//! between them.
+
+mod faults;
+mod streams;
+mod support;
