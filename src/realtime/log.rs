@@ -169,21 +169,24 @@ impl Log {
         let Some(pool) = self.db.postgres() else {
             return u64::try_from(appended).map(Some).map_err(|error| Error::Internal(error.to_string()));
         };
+        let mut placed = None;
         for _ in 0..500 {
-            let seq: Option<Option<i64>> = sqlx::query_scalar("SELECT seq FROM events WHERE id = $1")
-                .bind(appended)
-                .fetch_optional(pool)
-                .await?;
-            match seq {
-                None => return Ok(None),
-                Some(None) => {}
-                Some(Some(seq)) => {
-                    return u64::try_from(seq).map(Some).map_err(|error| Error::Internal(error.to_string()));
-                }
+            if placed.is_none() {
+                let seq: Option<Option<i64>> = sqlx::query_scalar("SELECT seq FROM events WHERE id = $1")
+                    .bind(appended)
+                    .fetch_optional(pool)
+                    .await?;
+                let Some(seq) = seq else { return Ok(None) };
+                let number = |seq: i64| u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
+                placed = seq.map(number).transpose()?;
+            }
+            // Whoever is told the place finds the event here.
+            if placed.is_some_and(|place| self.head() >= place) {
+                return Ok(placed);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Err(Error::Overloaded)
+        placed.map(Some).ok_or(Error::Overloaded)
     }
 
     pub(super) fn decode(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Event>>> {
