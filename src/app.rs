@@ -159,7 +159,9 @@ impl Server {
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");
         }
-        if let Err(error) = presence::hand_over(&self.app).await {
+        // The other nodes know who was there, and wait for them.
+        let alone = self.app.realtime.nodes().is_none_or(|nodes| nodes == 1);
+        if alone && let Err(error) = presence::hand_over(&self.app).await {
             tracing::warn!(%error, "who is there could not be written down");
         }
         self.app.db.close().await;

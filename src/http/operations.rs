@@ -39,6 +39,9 @@ struct Readiness {
     /// all the same, and reads from the database what the others do
     #[serde(skip_serializing_if = "Option::is_none")]
     bus: Option<&'static str>,
+    /// How many nodes of a cluster live, as far as this one knows
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<usize>,
 }
 
 /// Tell that the process lives
@@ -60,7 +63,7 @@ async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
     }
     app.db.ping().await?;
     let bus = app.realtime.bus.is_connected().map(|connected| if connected { "connected" } else { "away" });
-    Ok(HttpResponse::Ok().json(Readiness { status: "ready", bus }))
+    Ok(HttpResponse::Ok().json(Readiness { status: "ready", bus, nodes: app.realtime.nodes() }))
 }
 
 /// Give the figures of this node in the text format of Prometheus

@@ -30,7 +30,8 @@ pub fn visible(key: &str) -> &str {
 /// JSON on one line, in which nothing can break a frame or a line-based reader.
 ///
 /// U+2028, U+2029 and U+0085 are line breaks for some readers but not for JSON, so they are escaped too.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
 pub struct Json(Box<RawValue>);
 
 impl Json {

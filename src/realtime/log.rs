@@ -177,7 +177,8 @@ impl Log {
                     .fetch_optional(pool)
                     .await?;
                 let Some(seq) = seq else { return Ok(None) };
-                let number = |seq: i64| u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
+                let number =
+                    |seq: i64| u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
                 placed = seq.map(number).transpose()?;
             }
             // Whoever is told the place finds the event here.

@@ -14,7 +14,9 @@ mod frame;
 mod history;
 mod hub;
 mod log;
+mod nodes;
 mod queue;
+mod relay;
 mod retention;
 mod rights;
 mod ring;
@@ -36,7 +38,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use self::{board::Board, connection::Connection, roster::Announcement};
+use self::{board::Board, connection::Connection, nodes::Nodes, roster::Announcement};
 pub use self::{
     bus::Bus,
     effect::Effect,
@@ -103,6 +105,7 @@ pub struct Realtime {
     tuning: Tuning,
     /// The way to the other nodes.
     pub bus: Bus,
+    nodes: Nodes,
     board: Board,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
     draining: AtomicBool,
@@ -130,9 +133,12 @@ impl Realtime {
         bus: Bus,
     ) -> Result<Arc<Self>> {
         let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
+        // No other node or run has it.
+        let name = seal::text(&ids.secret()[..6]);
         Ok(Arc::new(Self {
             typing: Typing::new(clock.clone()),
-            roster: Roster::new(clock.clone(), tuning.roster, seal::text(&ids.secret()[..6])),
+            nodes: Nodes::new(&name),
+            roster: Roster::new(clock.clone(), tuning.roster, name),
             rights_through: Mutex::new(log.head()),
             log,
             db,
@@ -151,26 +157,19 @@ impl Realtime {
     pub async fn run(&self) {
         let (following, numbering) =
             (self.log.follow(&self.bus), sequencer::run(&self.db, &self.log, &self.bus));
-        tokio::join!(following, numbering, self.typing.run(self), self.roster.run(self));
+        tokio::join!(
+            following,
+            numbering,
+            self.typing.run(self),
+            self.roster.run(self),
+            self.nodes.run(&self.bus, &self.roster),
+            self.relay()
+        );
     }
 
     /// The seconds between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.tuning.heartbeat
-    }
-
-    /// Changes the topics of an open connection, wherever its worker is, and answers with the topics it has then.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when no such connection is open, or it is somebody else's.
-    pub async fn change(&self, change: TopicChange) -> Result<Vec<String>> {
-        let (answer, mut answers) = mpsc::channel(1);
-        for hub in self.hubs() {
-            let command = Command::Change(change.clone(), answer.clone());
-            hub.send(command).await.map_err(|_| Error::Draining)?;
-        }
-        drop(answer);
-        answers.recv().await.ok_or(Error::NotFound("connection"))?
     }
 
     /// Whether the server is about to stop, so that nothing new should begin.
@@ -181,6 +180,12 @@ impl Realtime {
     /// Says from now on that the server is about to stop.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        self.nodes.leave(&self.bus);
+    }
+
+    /// How many nodes live, this one included; nothing where there can be no others.
+    pub fn nodes(&self) -> Option<usize> {
+        self.bus.is_connected().map(|_| self.nodes.count())
     }
 
     /// Ends all streams, spread over the drain time, and waits until they are told.

@@ -9,7 +9,7 @@ use super::{
     connection::{Connection, Mode},
     event::Key,
     frame::Frame,
-    hub::{Hub, MAX_TOPICS, Renewal, TopicChange},
+    hub::{Hub, MAX_TOPICS, Renewal, TopicChange, too_many_topics},
     queue::QUEUE_BYTES,
     subscription::Subscription,
 };
@@ -45,10 +45,7 @@ impl Hub {
             change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
         let staying = connection.topics().len();
         if staying + add.len() > MAX_TOPICS + change.remove.len() {
-            return Some(Err(Error::invalid(
-                "/add",
-                format!("at most {MAX_TOPICS} topics on one connection"),
-            )));
+            return Some(Err(too_many_topics()));
         }
         for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
             self.depart(&connection, |left| left == key);

@@ -2,5 +2,6 @@
 //! between them.
 
 mod faults;
+mod presence;
 mod streams;
 mod support;

@@ -6,9 +6,12 @@
 
 mod nats;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use self::nats::Nats;
+use crate::error::{Error, Result};
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,12 @@ pub(super) enum Subject {
     Log,
     /// Something was committed that may wait for its place.
     Committed,
+    /// Which nodes live, and who is there with them.
+    Nodes,
+    /// What clients do to those of other nodes.
+    Words,
+    /// Questions to change a stream that is open elsewhere.
+    Changes,
 }
 
 impl Subject {
@@ -24,6 +33,9 @@ impl Subject {
         match self {
             Self::Log => "log",
             Self::Committed => "committed",
+            Self::Nodes => "nodes",
+            Self::Words => "words",
+            Self::Changes => "changes",
         }
     }
 }
@@ -41,6 +53,9 @@ pub(super) enum Inbox {
     Local,
     Nats(nats::Inbox),
 }
+
+/// A message that waits for an answer.
+pub(super) struct Question(async_nats::Message);
 
 impl Bus {
     /// The bus at `url`; nodes of the same `epoch` hear each other. The server may be away, now or later: the bus
@@ -68,6 +83,40 @@ impl Bus {
         }
     }
 
+    /// Asks the other nodes, until an answer is the one that was looked for; nothing when as many as there are have
+    /// answered without it.
+    ///
+    /// # Errors
+    /// When the bus is away, or not all have answered in time.
+    pub(super) async fn ask<T>(
+        &self,
+        subject: Subject,
+        question: Vec<u8>,
+        others: usize,
+        patience: Duration,
+        found: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Self::Nats(nats) = self else { return Ok(None) };
+        let asked = nats.ask(subject, question.into()).await;
+        let mut answers = asked.ok_or(Error::Overloaded)?;
+        let collect = async {
+            for _ in 0..others {
+                if let Some(answer) = found(&answers.next().await.payload) {
+                    return Some(answer);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(patience, collect).await.map_err(|_| Error::Overloaded)
+    }
+
+    /// Answers a question of another node.
+    pub(super) fn answer(&self, question: &Question, answer: Vec<u8>) {
+        if let (Self::Nats(nats), Some(asker)) = (self, &question.0.reply) {
+            nats.send(asker.clone(), answer.into());
+        }
+    }
+
     /// What the other nodes tell from now on.
     pub(super) async fn subscribe(&self, subject: Subject) -> Inbox {
         match self {
@@ -82,7 +131,21 @@ impl Inbox {
     pub(super) async fn next(&mut self) -> Bytes {
         match self {
             Self::Local => std::future::pending().await,
-            Self::Nats(inbox) => inbox.next().await,
+            Self::Nats(inbox) => inbox.next().await.payload,
         }
+    }
+
+    /// The next message, which may be answered.
+    pub(super) async fn next_question(&mut self) -> Question {
+        match self {
+            Self::Local => std::future::pending().await,
+            Self::Nats(inbox) => Question(inbox.next().await),
+        }
+    }
+}
+
+impl Question {
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.0.payload
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
+use async_nats::{
+    Client, ConnectOptions, Event, Message, ServerAddr, Subscriber, connection::State, subject::ToSubject,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 
@@ -58,7 +60,10 @@ impl Nats {
     }
 
     pub(super) fn publish(&self, subject: Subject, payload: Bytes) {
-        let subject = format!("{}.{}", self.prefix, subject.name());
+        self.send(self.subject(subject), payload);
+    }
+
+    pub(super) fn send(&self, subject: impl ToSubject, payload: Bytes) {
         // Not waited for: where the queue of the client is full, the message is dropped.
         let sent = self.is_connected()
             && matches!(self.client.publish(subject, payload).now_or_never(), Some(Ok(())));
@@ -67,8 +72,23 @@ impl Nats {
         }
     }
 
+    /// Asks all who hear the subject; the answers come into an inbox of their own.
+    pub(super) async fn ask(&self, subject: Subject, question: Bytes) -> Option<Inbox> {
+        if !self.is_connected() {
+            return None;
+        }
+        let reply = self.client.new_inbox();
+        let answers = self.client.subscribe(reply.clone()).await.ok()?;
+        self.client.publish_with_reply(self.subject(subject), reply, question).await.ok()?;
+        Some(Inbox(answers))
+    }
+
+    fn subject(&self, subject: Subject) -> String {
+        format!("{}.{}", self.prefix, subject.name())
+    }
+
     pub(super) async fn subscribe(&self, subject: Subject) -> Option<Inbox> {
-        let subscribed = self.client.subscribe(format!("{}.{}", self.prefix, subject.name())).await;
+        let subscribed = self.client.subscribe(self.subject(subject)).await;
         subscribed
             .inspect_err(|error| tracing::error!(%error, "the bus takes no subscription"))
             .ok()
@@ -77,9 +97,9 @@ impl Nats {
 }
 
 impl Inbox {
-    pub(super) async fn next(&mut self) -> Bytes {
+    pub(super) async fn next(&mut self) -> Message {
         match self.0.next().await {
-            Some(message) => message.payload,
+            Some(message) => message,
             // The client has ended, which it does with the program.
             None => std::future::pending().await,
         }

@@ -43,6 +43,7 @@ impl Cluster {
         for index in 0..NODES {
             cluster.connected(index, true).await;
         }
+        cluster.acquainted(NODES).await;
         cluster
     }
 
@@ -77,6 +78,23 @@ impl Cluster {
     /// SIGKILL.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].process.take().expect("the node runs").kill();
+    }
+
+    /// SIGTERM: the node tells its clients and ends.
+    pub async fn stop(&mut self, index: usize) {
+        let process = self.nodes[index].process.take().expect("the node runs");
+        let ended = tokio::task::spawn_blocking(move || process.end_by("TERM")).await.expect("it ends");
+        assert!(ended.0.success(), "{}", ended.0);
+    }
+
+    /// Waits until all nodes that run know of each other.
+    pub async fn acquainted(&self, count: usize) {
+        for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+            eventually("the nodes know of each other", async || {
+                (self.readiness(index).await["nodes"] == count).then_some(())
+            })
+            .await;
+        }
     }
 
     pub async fn remove(self) {
