@@ -3,5 +3,6 @@
 
 mod faults;
 mod presence;
+mod storm;
 mod streams;
 mod support;

@@ -101,7 +101,7 @@ fn who_is_there_is_known_at_all_nodes() {
         }
         // A node that comes later is told of all who are there.
         cluster.kill(2);
-        cluster.start_node(2);
+        cluster.start_node(2).await;
         let mut late = Watcher::of(&cluster.at(2, &bob), &topic).await;
         late.until(|watcher| watcher.knows(&ann)).await;
         assert_eq!(late.known, watcher.known, "under the same names");
@@ -188,7 +188,7 @@ fn a_node_that_stops_makes_nobody_leave_who_comes_to_another() {
             tokio::join!(cluster.stop(node), closing);
             here = 1 - here;
             stream = enter(cluster, here, &ann, &topic).await;
-            cluster.start_node(node);
+            cluster.start_node(node).await;
             cluster.connected(node, true).await;
             cluster.acquainted(NODES).await;
         }

@@ -38,7 +38,7 @@ impl Cluster {
         for index in 0..NODES {
             let node = cluster.new_node();
             cluster.nodes.push(node);
-            cluster.start_node(index);
+            cluster.start_node(index).await;
         }
         for index in 0..NODES {
             cluster.connected(index, true).await;
@@ -58,12 +58,18 @@ impl Cluster {
     }
 
     /// Starts a node that does not run.
-    pub fn start_node(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let nats_url = format!("nats://127.0.0.1:{}", node.to_nats.port());
-        let mut settings = vec!["--nats-url", &nats_url, "--workers", "1"];
-        settings.extend(self.settings.iter().map(String::as_str));
-        node.process = Some(Process::start_with(&node.database_url, &settings));
+    pub async fn start_node(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let (database_url, nats_url) =
+            (node.database_url.clone(), format!("nats://127.0.0.1:{}", node.to_nats.port()));
+        let settings = self.settings.clone();
+        let start = move || {
+            let mut all = vec!["--nats-url", &nats_url, "--workers", "1"];
+            all.extend(settings.iter().map(String::as_str));
+            Process::start_with(&database_url, &all)
+        };
+        let process = tokio::task::spawn_blocking(start).await.expect("it starts");
+        self.nodes[index].process = Some(process);
     }
 
     pub fn node(&self, index: usize) -> &Node {
@@ -106,6 +112,15 @@ impl Cluster {
     /// The same person at another node.
     pub fn at(&self, index: usize, person: &Persona) -> Persona {
         Persona { server: self.url(index), ..person.clone() }
+    }
+
+    /// Where the nodes are that run.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .map(|process| process.url.clone())
+            .collect()
     }
 
     fn url(&self, index: usize) -> String {

@@ -9,7 +9,7 @@ mod answer;
 mod call;
 mod cluster;
 #[path = "../../api/support/decoder.rs"]
-mod decoder;
+pub mod decoder;
 #[path = "../../api/support/events.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod events;
@@ -33,7 +33,7 @@ use futures_util::FutureExt;
 
 pub use cluster::{Cluster, NODES};
 pub use events::EventStream;
-pub use persona::Persona;
+pub use persona::{Persona, new_client};
 
 /// Runs one test against a cluster of its own, and takes it down however the test ends.
 pub fn run(settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
