@@ -1,7 +1,7 @@
 //! The application: the state that everything shares, and the order in which it starts and stops.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -102,6 +102,18 @@ impl App {
     }
 }
 
+impl App {
+    /// Counts a registration or a sign-in, at all nodes.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is one too many.
+    pub fn count_sign_in(&self, address: IpAddr) -> Result<(), Error> {
+        self.limits.sign_in(address)?;
+        self.realtime.tell_attempt(address);
+        Ok(())
+    }
+}
+
 /// A running server.
 pub struct Server {
     app: web::Data<App>,
@@ -130,6 +142,10 @@ impl Server {
             async move { realtime.run().await }
         })];
         background.push(tokio::spawn(jobs::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn({
+            let app = app.clone();
+            async move { app.realtime.hear_attempts(|address| app.limits.sign_in_elsewhere(address)).await }
+        }));
         background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
         Ok(Self { app, address, handle, serving, background })
@@ -144,8 +160,13 @@ impl Server {
     /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
     pub async fn stop(self) {
         self.app.realtime.start_draining();
+        let drained = tokio::time::Instant::now() + self.app.settings.drain;
         // Before the workers end: the hubs that tell the streams live on them.
         self.app.realtime.drain().await;
+        if self.app.realtime.nodes().is_some() {
+            // Until then `/readyz` says that it ends, so that the proxy goes to the other nodes before the door closes.
+            tokio::time::sleep_until(drained).await;
+        }
         self.handle.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server did not end cleanly");

@@ -1,7 +1,7 @@
 //! What clients of one node do to those of another: they tell them what is not kept, type, and change streams that are
 //! open there. What is lost on the way has had its time: the next word of it comes soon, or the client asks again.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,22 @@ impl Realtime {
     pub fn end_lease(&self, key: &Key, user: Uuid, device: &Key) {
         self.say(&Word::LeaseEnded { topic: Key::clone(key), user, device: Key::clone(device) });
         self.roster.end_lease(key, user, device);
+    }
+
+    /// Tells the other nodes of an attempt that is limited over all nodes, by the address that it came from.
+    pub fn tell_attempt(&self, address: IpAddr) {
+        self.bus.publish(Subject::Attempts, address.to_string());
+    }
+
+    /// Hears of the attempts at other nodes, for as long as the server runs.
+    pub async fn hear_attempts(&self, each: impl Fn(IpAddr)) {
+        let mut inbox = self.bus.subscribe(Subject::Attempts).await;
+        loop {
+            let told = inbox.next().await;
+            if let Some(address) = std::str::from_utf8(&told).ok().and_then(|text| text.parse().ok()) {
+                each(address);
+            }
+        }
     }
 
     /// Changes the topics of an open connection, wherever it is, and answers with the topics it has then.

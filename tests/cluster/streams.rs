@@ -124,3 +124,21 @@ fn a_room_that_becomes_private_is_lost_on_all_nodes() {
         }
     });
 }
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn who_guesses_passwords_is_stopped_whatever_node_they_ask() {
+    run(&["--sign-in-limit", "20"], async |cluster| {
+        let guess = json!({ "email": "nobody@example.org", "password": "guessed for the first time" });
+        let mut refused = None;
+        // A node hears of the others' attempts a moment later.
+        for attempt in 0..20 + 2 * NODES {
+            let answer = cluster.anonymous(attempt).post("/v1/sessions", &guess).await;
+            refused = (answer.status == 429).then_some(answer);
+            if refused.is_some() {
+                break;
+            }
+        }
+        refused.expect("somebody stops the guessing").problem(429, "rate_limited");
+    });
+}

@@ -26,6 +26,8 @@ pub(super) enum Subject {
     Words,
     /// Questions to change a stream that is open elsewhere.
     Changes,
+    /// Attempts that are limited over all nodes.
+    Attempts,
 }
 
 impl Subject {
@@ -36,6 +38,7 @@ impl Subject {
             Self::Nodes => "nodes",
             Self::Words => "words",
             Self::Changes => "changes",
+            Self::Attempts => "attempts",
         }
     }
 }

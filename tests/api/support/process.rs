@@ -18,6 +18,9 @@ fn program(arguments: &[&str]) -> Command {
 }
 
 impl Process {
+    /// What other settings may change.
+    const USUAL: [&str; 6] = ["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"];
+
     /// Starts a server on a free port, and returns when it says that it listens.
     pub fn start(database_url: &str) -> Self {
         Self::start_with(database_url, &[])
@@ -25,21 +28,20 @@ impl Process {
 
     /// The same with more settings.
     pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
-        let mut command = program(&["--log", "error"]);
-        command.args(settings);
+        let mut command = program(&Self::USUAL);
+        command.args(["--log", "error"]).args(settings);
         Self::spawn(command, database_url)
     }
 
     /// The same with everything that is usually logged, into a file.
     pub fn start_logging(database_url: &str, log: File) -> Self {
-        let mut command = program(&[]);
+        let mut command = program(&Self::USUAL);
         command.stderr(log);
         Self::spawn(command, database_url)
     }
 
     fn spawn(mut command: Command, database_url: &str) -> Self {
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"])
             .args(["--database-url", database_url])
             .stdout(Stdio::piped())
             .spawn()
