@@ -1,7 +1,7 @@
 //! The application: the state that everything shares, and the order in which it starts and stops.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -26,7 +26,7 @@ use crate::{
     jobs::{self, Jobs},
     limits::Limits,
     presence,
-    realtime::{Realtime, Rules, Tuning},
+    realtime::{Bus, Realtime, Rules, Tuning},
     seal::{self, Sealer},
     search,
     snippets::{self, Views},
@@ -63,6 +63,8 @@ pub struct App {
 pub enum StartError {
     #[error(transparent)]
     Database(#[from] db::StartError),
+    #[error("cannot use the bus: {0}")]
+    Bus(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
     #[error("files cannot be kept in {0}: {1}")]
@@ -86,6 +88,10 @@ impl App {
             max_streams: settings.max_streams,
             roster: Rules { grace: settings.presence_grace, limit: settings.presence_limit },
         };
+        let bus = match &settings.nats_url {
+            Some(url) => Bus::connect(url, &installation.epoch).await.map_err(StartError::Bus)?,
+            None => Bus::Local,
+        };
         let sealer = Sealer::new(installation.secret);
         let own = seal::text(&sealer.derive(&[b"folder of the files"])[..9]);
         let files = Files::open(settings.files_url.as_deref(), &settings.data_dir, &own)
@@ -93,7 +99,7 @@ impl App {
         let (log, now) = (installation.epoch, clock.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning).await?,
+            realtime: Realtime::open(db.clone(), log, now, Arc::clone(&ids), tuning, bus).await?,
             sealer,
             passwords: Passwords::new(cores)?,
             limits: Limits::new(settings.rate_limit, settings.sign_in_limit),
@@ -111,6 +117,18 @@ impl App {
             ids,
             db,
         })
+    }
+}
+
+impl App {
+    /// Counts a registration or a sign-in, at all nodes.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when it is one too many.
+    pub fn count_sign_in(&self, address: IpAddr) -> Result<(), Error> {
+        self.limits.sign_in(address)?;
+        self.realtime.tell_attempt(address);
+        Ok(())
     }
 }
 
@@ -145,6 +163,10 @@ impl Server {
         })];
         background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner(), figures.clone())));
         background.push(tokio::spawn(jobs::worker::run(app.clone().into_inner())));
+        background.push(tokio::spawn({
+            let app = app.clone();
+            async move { app.realtime.hear_attempts(|address| app.limits.sign_in_elsewhere(address)).await }
+        }));
         background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         background.push(tokio::spawn(dashboard::run(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;
@@ -160,8 +182,13 @@ impl Server {
     /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
     pub async fn stop(self) {
         self.app.realtime.start_draining();
+        let drained = tokio::time::Instant::now() + self.app.settings.drain;
         // Before the workers end: the hubs that tell the streams live on them.
         self.app.realtime.drain().await;
+        if self.app.realtime.nodes().is_some() {
+            // Until then `/readyz` says that it ends, so that the proxy goes to the other nodes before the door closes.
+            tokio::time::sleep_until(drained).await;
+        }
         self.handle.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server did not end cleanly");
@@ -178,7 +205,9 @@ impl Server {
         if let Err(error) = snippets::flush_views(&self.app).await {
             tracing::warn!(%error, "the last views could not be written");
         }
-        if let Err(error) = presence::hand_over(&self.app).await {
+        // The other nodes know who was there, and wait for them.
+        let alone = self.app.realtime.nodes().is_none_or(|nodes| nodes == 1);
+        if alone && let Err(error) = presence::hand_over(&self.app).await {
             tracing::warn!(%error, "who is there could not be written down");
         }
         self.app.db.close().await;

@@ -16,6 +16,10 @@ pub struct Settings {
     /// sqlite://FILE or postgres://USER@HOST/NAME [default: sqlite://DATA_DIR/snippetbox.db]
     #[arg(long, value_parser = database_url)]
     pub database_url: Option<String>,
+    /// nats://HOST:PORT (or tls://…, several with commas between) where the nodes of a cluster meet; their database
+    /// is PostgreSQL
+    #[arg(long, value_parser = nats_url)]
+    pub nats_url: Option<String>,
     /// Folder for the embedded database and for files
     #[arg(long, default_value = "data")]
     pub data_dir: PathBuf,
@@ -160,7 +164,13 @@ impl Settings {
             return Err(Mistakes(mistakes));
         }
         all.extend(args);
-        Self::try_parse_from(all).map_err(|mistake| Mistakes(vec![reason(&mistake)]))
+        let settings = Self::try_parse_from(all).map_err(|mistake| Mistakes(vec![reason(&mistake)]))?;
+        if settings.nats_url.is_some() && settings.database_url().starts_with("sqlite:") {
+            let rule =
+                "--nats-url: the nodes of a cluster share a database: --database-url must be postgres://…";
+            return Err(Mistakes(vec![rule.to_owned()]));
+        }
+        Ok(settings)
     }
 
     /// Where the data are.
@@ -217,6 +227,15 @@ fn files_url(url: &str) -> Result<String, String> {
     if bucket { Ok(url.to_owned()) } else { Err("must be s3://BUCKET or s3://BUCKET/PREFIX".to_owned()) }
 }
 
+fn nats_url(url: &str) -> Result<String, String> {
+    let known = |server: &str| ["nats://", "tls://"].iter().any(|scheme| server.trim().starts_with(scheme));
+    if url.split(',').all(known) {
+        Ok(url.to_owned())
+    } else {
+        Err("must begin with nats:// or tls://".to_owned())
+    }
+}
+
 fn origin(text: &str) -> Result<String, String> {
     let url: actix_web::http::Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
     match (url.scheme_str(), url.authority(), url.path()) {
@@ -247,6 +266,16 @@ mod tests {
         let mistakes =
             Settings::read(Vec::new(), vec![("SNIPPETBOX_LOG".into(), value)]).unwrap_err().to_string();
         assert!(mistakes.starts_with("SNIPPETBOX_LOG: "), "{mistakes}");
+    }
+
+    #[test]
+    fn a_bus_without_a_shared_database_is_a_mistake() {
+        let read = |args: &[&str]| Settings::from_args(args.iter().copied());
+        let bus = "--nats-url=nats://127.0.0.1:4222";
+        let mistake = read(&[bus]).unwrap_err().to_string();
+        assert!(mistake.starts_with("--nats-url: ") && mistake.contains("postgres://"), "{mistake}");
+        assert!(read(&[bus, "--database-url=postgres://a@b/c"]).is_ok());
+        assert!(read(&["--nats-url=http://a:secret@b", "--database-url=postgres://a@b/c"]).is_err());
     }
 
     #[test]

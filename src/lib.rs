@@ -13,8 +13,8 @@
 //!   [`exports`], [`imports`], [`streams`], [`custom_topics`] are the features. Each has `mod` (types, rules,
 //!   operations), `routes` (HTTP) and, where it keeps something, `store` (SQL).
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
-//! - [`realtime`] is the log and the hubs; [`db`] the two databases behind one face; [`jobs`] is work that outlives its
-//!   request, and the periodic work.
+//! - [`realtime`] is the log, the hubs and the bus between nodes; [`db`] the two databases behind one face; [`jobs`] is
+//!   work that outlives its request, and the periodic work.
 //! - [`files`] keeps files in a folder or in S3; [`archive`] writes and reads ZIP archives.
 //! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!

@@ -85,6 +85,11 @@ impl Limits {
         self.sign_ins.as_ref().map_or(Ok(()), |limit| limit.check(Key::address(address)).map(drop))
     }
 
+    /// Counts a registration or a sign-in at another node.
+    pub fn sign_in_elsewhere(&self, address: IpAddr) {
+        drop(self.sign_in(address)); // What is too much was refused there, or is refused here next time.
+    }
+
     /// Forgets callers who have their full allowance again.
     pub fn shrink(&self) {
         for limit in [&self.requests, &self.sign_ins].into_iter().flatten() {

@@ -114,7 +114,9 @@ fn run(mut args: Vec<String>) -> Result<(), String> {
 
 fn start_logging(settings: &Settings) -> Result<(), String> {
     // The HTTP server takes each socket that is handed over for a body that failed, and would say so.
-    let filter = format!("actix_http::h1::dispatcher=off,{}", settings.log);
+    // The client of the bus complains at each try to connect; that the bus is away is said once.
+    let quiet = "actix_http::h1::dispatcher=off,async_nats::connector=off";
+    let filter = format!("{quiet},{}", settings.log);
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal()); // Colours are for eyes, not for files.

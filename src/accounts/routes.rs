@@ -80,7 +80,7 @@ struct ChangeMe {
 )]
 #[post("/v1/users")]
 async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> Result<HttpResponse> {
-    app.limits.sign_in(caller.address)?;
+    app.count_sign_in(caller.address)?;
     let Body { input: Register { email, name, password }, attempt } = body;
     // Hashed before the transaction: a hash takes tens of milliseconds, which no other writer should wait for.
     let password_hash = app.passwords.hash(password).await?;
@@ -154,7 +154,7 @@ async fn new_password(
     let missing = || Error::invalid("/current_password", "is required with a new password");
     let current = current.ok_or_else(missing)?;
     // Counted like a sign-in: with a stolen session this would be the place to guess passwords.
-    app.limits.sign_in(caller.address)?;
+    app.count_sign_in(caller.address)?;
     let proof = super::require_password(app, caller, current).await?;
     Ok(NewPassword { proof, hash: app.passwords.hash(new).await? })
 }

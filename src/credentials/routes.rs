@@ -138,7 +138,7 @@ async fn open_session(
     caller: Caller,
     body: Body<SignIn>,
 ) -> Result<HttpResponse> {
-    app.limits.sign_in(caller.address)?;
+    app.count_sign_in(caller.address)?;
     let SignIn { email, password } = body.input;
     // Checked even when the answer is a repetition: a changed password must not open what it opened before.
     let proof = accounts::authenticate(&app, email, &password).await?;

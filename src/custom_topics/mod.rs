@@ -136,7 +136,7 @@ pub async fn publish(
     realtime::append(tx.conn(), event).await
 }
 
-/// Tells those who listen on this node at this moment; nothing is kept.
+/// Tells those who listen at this moment; nothing is kept.
 pub fn tell(app: &App, caller: &Caller, name: &Name, kind: &EventType, data: &Data) -> Result<()> {
     caller.require(Scope::Write)?;
     let (topic, actor) = (topic(name), caller.actor()?);

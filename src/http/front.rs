@@ -70,6 +70,11 @@ pub async fn front(
     let refusal = refusal(&response);
     explain(&mut response, &id);
     decorate(&mut response, id, cursor, refusal);
+    let app = response.request().app_data::<web::Data<App>>();
+    if app.is_some_and(|app| app.realtime.is_draining()) {
+        // A proxy must not send the next request on a connection that the server is about to close.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     record(&response, &method, &path, begun);
     Ok(response)
 }

@@ -31,8 +31,22 @@ pub fn configure(cfg: &mut ServiceConfig<'_>) {
 /// How the server is.
 #[derive(Serialize, ToSchema)]
 struct Health {
-    /// `ok` or `ready`
+    /// `ok`
     status: &'static str,
+}
+
+/// Whether the server can serve, and on what it stands.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// `ready`
+    status: &'static str,
+    /// Whether the other nodes of a cluster can be reached: `connected`, or `away`. A node whose bus is away serves
+    /// all the same, and reads from the database what the others do
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bus: Option<&'static str>,
+    /// How many nodes of a cluster live, as far as this one knows
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<usize>,
 }
 
 /// Tell that the process lives
@@ -44,7 +58,7 @@ async fn health(_: NoQuery) -> HttpResponse {
 
 /// Tell whether requests can be served: the database answers, and the server is not shutting down
 #[utoipa::path(tag = "operations", responses(
-    (status = 200, description = "It can serve", body = Health),
+    (status = 200, description = "It can serve", body = Readiness),
     (status = 503, description = "It cannot", body = Problem, content_type = "application/problem+json"),
 ), security(()))]
 #[get("/readyz")]
@@ -53,7 +67,8 @@ async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
         return Err(Error::Draining);
     }
     app.db.ping().await?;
-    Ok(HttpResponse::Ok().json(Health { status: "ready" }))
+    let bus = app.realtime.bus.is_connected().map(|connected| if connected { "connected" } else { "away" });
+    Ok(HttpResponse::Ok().json(Readiness { status: "ready", bus, nodes: app.realtime.nodes() }))
 }
 
 /// Give the figures of this node in the text format of Prometheus

@@ -175,7 +175,11 @@ fn database_kind(error: &sqlx::Error) -> Kind {
         {
             UNAVAILABLE
         }
-        sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => UNAVAILABLE,
+        // A connection that ends before the first answer is, to the driver, a server that says something unknown.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => UNAVAILABLE,
         _ => INTERNAL,
     }
 }

@@ -86,7 +86,7 @@ pub async fn hold(
 pub async fn release(app: &App, caller: &Caller, topic: &str) -> Result<()> {
     let who = caller.require(Scope::Write)?;
     let key = streams::gathering(app, caller, topic).await?;
-    app.realtime.roster.end_lease(&key, who.id.0, &device(who));
+    app.realtime.end_lease(&key, who.id.0, &device(who));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::{
 /// closes; `false` ends it at once. The caller has the right to write there.
 pub fn set(app: &App, key: &Key, user: UserId, profile: Json, connection: Option<Uuid>, typing: bool) {
     if typing {
-        app.realtime.typing.start(key, user.0, profile, connection);
+        app.realtime.start_typing(key, user.0, profile, connection);
     } else {
         clear(app, key, user);
     }
@@ -20,5 +20,5 @@ pub fn set(app: &App, key: &Key, user: UserId, profile: Json, connection: Option
 
 /// Ends a user's typing on a topic, because what was typed has been sent for instance.
 pub fn clear(app: &App, key: &Key, user: UserId) {
-    app.realtime.typing.stop(key, user.0);
+    app.realtime.stop_typing(key, user.0);
 }

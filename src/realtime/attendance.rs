@@ -69,7 +69,7 @@ impl Hub {
 
     /// A connection is gone, and perhaps comes back.
     pub(super) fn lose(&self, connection: &Connection) {
-        self.node.typing.close(connection.id);
+        self.node.close_typing(connection.id);
         if self.node.is_draining() {
             return; // Who goes because the server stops comes back to its next run, and has not left.
         }

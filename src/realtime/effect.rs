@@ -1,5 +1,6 @@
 //! What an event does to the rights on its topic, besides being told.
 
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -21,7 +22,8 @@ pub enum Effect {
 }
 
 /// The name of an effect, as the log keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub(super) enum EffectName {
     Withdraw,

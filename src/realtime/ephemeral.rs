@@ -30,9 +30,8 @@ pub struct Ephemeral {
 }
 
 impl Realtime {
-    /// Tells those who are connected now. A hub that has thousands of commands waiting misses it: what is not kept
-    /// may be lost, and must not hold up the caller.
-    pub fn tell(&self, ephemeral: Ephemeral) {
+    /// Tells those who are connected to this node.
+    pub(super) fn tell_here(&self, ephemeral: Ephemeral) {
         let ephemeral = Arc::new(ephemeral);
         for hub in self.hubs() {
             if hub.try_send(Command::Tell(Arc::clone(&ephemeral))).is_err() {
@@ -41,12 +40,12 @@ impl Realtime {
         }
     }
 
-    /// Tells the present state of something on a topic, as [`tell`](Self::tell) does. While it `holds`, whoever
+    /// Tells the present state of something on a topic to those who are connected to this node. While it `holds`, whoever
     /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
     pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
         let kept = holds.then(|| ephemeral.frame.clone());
         self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
-        self.tell(ephemeral);
+        self.tell_here(ephemeral);
     }
 
     /// Hands what a window has brought to the hubs; tells whether all of them have taken it.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -30,7 +30,8 @@ pub fn visible(key: &str) -> &str {
 /// JSON on one line, in which nothing can break a frame or a line-based reader.
 ///
 /// U+2028, U+2029 and U+0085 are line breaks for some readers but not for JSON, so they are escaped too.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
 pub struct Json(Box<RawValue>);
 
 impl Json {
@@ -102,8 +103,8 @@ pub struct Event {
     feed_frame: Option<Frame>,
 }
 
-/// A row of the log.
-#[derive(Debug, sqlx::FromRow)]
+/// A row of the log, as the database and the bus have it.
+#[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
 pub(super) struct EventRow {
     pub(super) seq: i64,
     pub(super) r#type: String,

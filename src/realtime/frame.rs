@@ -70,6 +70,12 @@ impl Frame {
         Self::of(None, kind, &format!(r#"{{"type":"{kind}","at":"{at}","data":{data}}}"#), retry_ms)
     }
 
+    /// An event that is not kept, as another node has encoded its envelope.
+    #[must_use]
+    pub(super) fn ephemeral(kind: &str, envelope: &Json) -> Self {
+        Self::of(None, kind, envelope.as_str(), None)
+    }
+
     fn of(id: Option<&str>, kind: &str, envelope: &str, retry_ms: Option<u64>) -> Self {
         let mut head = String::new();
         if let Some(retry) = retry_ms {

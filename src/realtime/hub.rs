@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,12 +19,20 @@ use super::{
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
-use crate::{clock::Timestamp, error::Result};
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+};
 
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How many topics one connection may listen to.
 pub const MAX_TOPICS: usize = 100;
+
+/// What is said of a connection that wants to listen to more.
+pub(super) fn too_many_topics() -> Error {
+    Error::invalid("/add", format!("at most {MAX_TOPICS} topics on one connection"))
+}
 
 type Listeners = Rc<Vec<Rc<Connection>>>;
 
@@ -61,7 +70,7 @@ pub struct Opening {
 }
 
 /// A change of an open connection, asked for by its user.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TopicChange {
     /// The connection.
     pub connection: Uuid,
@@ -80,7 +89,7 @@ pub struct TopicChange {
 }
 
 /// Credentials that take the place of those with which a stream was opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Renewal {
     /// What they let their user see.
     pub viewer: Viewer,

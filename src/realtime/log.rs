@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     effect::{Effect, Ending},
     event::{Event, EventRow, Json},
+    follow::Sight,
     retention::bounds,
     ring::Ring,
 };
@@ -25,8 +26,6 @@ use crate::{
 
 /// How many events one read of the database takes at most.
 pub(super) const PAGE: i64 = 256;
-/// How long the log waits for a wake-up before it looks by itself.
-const POLL: Duration = Duration::from_secs(1);
 
 /// An event to be appended.
 #[derive(Debug)]
@@ -105,6 +104,8 @@ pub struct Log {
     followers: Mutex<Vec<Arc<Notify>>>,
     /// Wakes the follower when events have been numbered.
     pub(super) numbered: Notify,
+    /// What is known of how far this node sees.
+    pub(super) sight: Sight,
 }
 
 impl Log {
@@ -120,6 +121,7 @@ impl Log {
             ring: Mutex::new(Ring::new(head, ring_bytes)),
             followers: Mutex::default(),
             numbered: Notify::new(),
+            sight: Sight::default(),
         })
     }
 
@@ -141,6 +143,13 @@ impl Log {
         wake
     }
 
+    /// Wakes those who wait for new events.
+    pub(super) fn wake(&self) {
+        for wake in self.followers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            wake.notify_one();
+        }
+    }
+
     /// At most `limit` recent events after a place, or nothing when only the database reaches back to it.
     pub fn recent(&self, after: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
         self.ring().after(after, limit)
@@ -160,69 +169,29 @@ impl Log {
         let Some(pool) = self.db.postgres() else {
             return u64::try_from(appended).map(Some).map_err(|error| Error::Internal(error.to_string()));
         };
+        let mut placed = None;
         for _ in 0..500 {
-            let seq: Option<Option<i64>> = sqlx::query_scalar("SELECT seq FROM events WHERE id = $1")
-                .bind(appended)
-                .fetch_optional(pool)
-                .await?;
-            match seq {
-                None => return Ok(None),
-                Some(None) => {}
-                Some(Some(seq)) => {
-                    return u64::try_from(seq).map(Some).map_err(|error| Error::Internal(error.to_string()));
-                }
+            if placed.is_none() {
+                let seq: Option<Option<i64>> = sqlx::query_scalar("SELECT seq FROM events WHERE id = $1")
+                    .bind(appended)
+                    .fetch_optional(pool)
+                    .await?;
+                let Some(seq) = seq else { return Ok(None) };
+                let number =
+                    |seq: i64| u64::try_from(seq).map_err(|error| Error::Internal(error.to_string()));
+                placed = seq.map(number).transpose()?;
+            }
+            // Whoever is told the place finds the event here.
+            if placed.is_some_and(|place| self.head() >= place) {
+                return Ok(placed);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Err(Error::Overloaded)
+        placed.map(Some).ok_or(Error::Overloaded)
     }
 
     pub(super) fn decode(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Event>>> {
         rows.into_iter().map(|row| Event::from_row(&self.epoch, row).map(Arc::new)).collect()
-    }
-
-    /// Takes up new events for as long as the server runs.
-    pub async fn follow(&self) {
-        loop {
-            if let Err(error) = self.advance().await {
-                tracing::error!(%error, "the log cannot be read; trying again");
-            }
-            let numbered_here = self.db.postgres().is_none();
-            tokio::select! {
-                () = self.db.committed(), if numbered_here => {}
-                () = self.numbered.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
-
-    async fn advance(&self) -> Result<()> {
-        loop {
-            let rows = self.next_rows(self.head()).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for event in self.decode(rows)? {
-                self.ring().push(event);
-            }
-            for wake in self.followers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                wake.notify_one();
-            }
-        }
-    }
-
-    async fn next_rows(&self, after: u64) -> Result<Vec<EventRow>> {
-        let mut conn = self.db.read().await?;
-        Ok(on_conn!(conn.conn(), |c| {
-            sqlx::query_as(
-            "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-             WHERE seq > $1 ORDER BY seq LIMIT $2"
-        )
-        .bind(place(after))
-        .bind(PAGE)
-        .fetch_all(c)
-        .await?
-        }))
     }
 
     pub(super) fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {

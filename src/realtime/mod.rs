@@ -3,17 +3,21 @@
 
 mod attendance;
 mod board;
+mod bus;
 mod connection;
 mod delivery;
 mod effect;
 mod ephemeral;
 mod event;
+mod follow;
 mod frame;
 mod history;
 mod hub;
 mod log;
+mod nodes;
 mod online;
 mod queue;
+mod relay;
 mod retention;
 mod rights;
 mod ring;
@@ -36,8 +40,9 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use self::{board::Board, connection::Connection, online::Online, roster::Announcement};
+use self::{board::Board, connection::Connection, nodes::Nodes, online::Online, roster::Announcement};
 pub use self::{
+    bus::Bus,
     effect::Effect,
     ephemeral::Ephemeral,
     event::{Json, Key, visible},
@@ -100,6 +105,9 @@ pub struct Realtime {
     clock: Clock,
     ids: Arc<Ids>,
     tuning: Tuning,
+    /// The way to the other nodes.
+    pub bus: Bus,
+    nodes: Nodes,
     board: Board,
     online: Online,
     hubs: Mutex<Vec<mpsc::Sender<Command>>>,
@@ -115,7 +123,7 @@ struct Lines {
 }
 
 impl Realtime {
-    /// The live side of a node on `db`.
+    /// The live side of a node on `db`, whose other nodes are at the other ends of `bus`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -125,17 +133,22 @@ impl Realtime {
         clock: Clock,
         ids: Arc<Ids>,
         tuning: Tuning,
+        bus: Bus,
     ) -> Result<Arc<Self>> {
         let log = Log::open(db.clone(), epoch, tuning.ring_bytes).await?;
+        // No other node or run has it.
+        let name = seal::text(&ids.secret()[..6]);
         Ok(Arc::new(Self {
             typing: Typing::new(clock.clone()),
-            roster: Roster::new(clock.clone(), tuning.roster, seal::text(&ids.secret()[..6])),
+            nodes: Nodes::new(&name),
+            roster: Roster::new(clock.clone(), tuning.roster, name),
             rights_through: Mutex::new(log.head()),
             log,
             db,
             clock,
             ids,
             tuning,
+            bus,
             board: Board::default(),
             online: Online::default(),
             hubs: Mutex::default(),
@@ -146,27 +159,21 @@ impl Realtime {
 
     /// Follows the log (and, on PostgreSQL, numbers it) and tells who is there, for as long as the server runs.
     pub async fn run(&self) {
-        let log = futures_util::future::join(self.log.follow(), sequencer::run(&self.db, &self.log));
-        tokio::join!(log, self.typing.run(self), self.roster.run(self));
+        let (following, numbering) =
+            (self.log.follow(&self.bus), sequencer::run(&self.db, &self.log, &self.bus));
+        tokio::join!(
+            following,
+            numbering,
+            self.typing.run(self),
+            self.roster.run(self),
+            self.nodes.run(&self.bus, &self.roster),
+            self.relay()
+        );
     }
 
     /// The seconds between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.tuning.heartbeat
-    }
-
-    /// Changes the topics of an open connection, wherever its worker is, and answers with the topics it has then.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when no such connection is open, or it is somebody else's.
-    pub async fn change(&self, change: TopicChange) -> Result<Vec<String>> {
-        let (answer, mut answers) = mpsc::channel(1);
-        for hub in self.hubs() {
-            let command = Command::Change(change.clone(), answer.clone());
-            hub.send(command).await.map_err(|_| Error::Draining)?;
-        }
-        drop(answer);
-        answers.recv().await.ok_or(Error::NotFound("connection"))?
     }
 
     /// The users who have a stream open on this node, and how many streams are open of nobody in particular.
@@ -182,6 +189,12 @@ impl Realtime {
     /// Says from now on that the server is about to stop.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        self.nodes.leave(&self.bus);
+    }
+
+    /// How many nodes live, this one included; nothing where there can be no others.
+    pub fn nodes(&self) -> Option<usize> {
+        self.bus.is_connected().map(|_| self.nodes.count())
     }
 
     /// Ends all streams, spread over the drain time, and waits until they are told.

@@ -62,6 +62,15 @@ impl Ring {
         }
     }
 
+    /// Takes up an event if it comes in its turn, or is known; false when others are missing before it.
+    pub(super) fn push_next(&mut self, event: Arc<Event>) -> bool {
+        let in_turn = event.seq <= self.head + 1;
+        if in_turn {
+            self.push(event);
+        }
+        in_turn
+    }
+
     /// At most `limit` events after the place `after`, or nothing when the ring no longer reaches back to it.
     pub(super) fn after(&self, after: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
         if after >= self.head {

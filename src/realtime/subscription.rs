@@ -1,13 +1,13 @@
 //! Who listens to what.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Key;
 
 /// Who reads a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Viewer {
     /// The user, unless anonymous.
     pub user: Option<Uuid>,
@@ -24,7 +24,7 @@ impl Viewer {
 }
 
 /// A topic that a connection listens to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// Where its events are published.
     pub key: Key,

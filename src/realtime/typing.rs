@@ -68,8 +68,8 @@ impl Typing {
         Self { clock, table: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Says that a user is typing: for six seconds, or until the connection that said so closes.
-    pub fn start(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
+    /// A user is typing: for six seconds, or until the connection that said so closes.
+    pub(super) fn start(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
         let until = self.clock.now().plus(LIFE);
         let mut table = self.lock();
         let Table { topics, dirty } = &mut *table;
@@ -84,14 +84,23 @@ impl Typing {
         self.changed.notify_one();
     }
 
-    /// Says that a user is typing no longer, on whichever device.
-    pub fn stop(&self, key: &Key, user: Uuid) {
+    /// A user is typing no longer, on whichever device.
+    pub(super) fn stop(&self, key: &Key, user: Uuid) {
         self.lock().keep_in(key, |writer| writer.user != user);
     }
 
-    /// Ends what a closed connection has said.
-    pub(super) fn close(&self, connection: Uuid) {
-        self.lock().keep(|writer| writer.connection != Some(connection));
+    /// Ends what a closed connection has said, and tells what that was.
+    pub(super) fn close(&self, connection: Uuid) -> Vec<(Key, Uuid)> {
+        let mut table = self.lock();
+        let said = |writer: &Writer| writer.connection == Some(connection);
+        let ended = table.topics.iter().flat_map(|(key, writers)| {
+            writers.iter().filter(|writer| said(writer)).map(|writer| (Key::clone(key), writer.user))
+        });
+        let ended: Vec<_> = ended.collect();
+        if !ended.is_empty() {
+            table.keep(|writer| !said(writer));
+        }
+        ended
     }
 
     /// Ends the entries of users who have lost the topic.

@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    connection::Connection,
+    connection::{Connection, Mode},
     event::Key,
     frame::Frame,
-    hub::{Hub, MAX_TOPICS, Renewal, TopicChange},
+    hub::{Hub, MAX_TOPICS, Renewal, TopicChange, too_many_topics},
     queue::QUEUE_BYTES,
     subscription::Subscription,
 };
@@ -45,10 +45,7 @@ impl Hub {
             change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
         let staying = connection.topics().len();
         if staying + add.len() > MAX_TOPICS + change.remove.len() {
-            return Some(Err(Error::invalid(
-                "/add",
-                format!("at most {MAX_TOPICS} topics on one connection"),
-            )));
+            return Some(Err(too_many_topics()));
         }
         for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
             self.depart(&connection, |left| left == key);
@@ -114,6 +111,9 @@ impl Hub {
     pub(super) fn look_at_deadlines(&self) {
         let now = self.node.clock.now();
         let beat = self.notice("heartbeat", &json!({ "cursor": self.node.log.id(self.head()) }));
+        if self.node.log.is_blind(&self.node.bus) {
+            self.close_what_stands_on_rights();
+        }
         for connection in self.state.borrow().connections.values() {
             let (expires_at, warned, next_heartbeat) = {
                 let state = connection.state.borrow();
@@ -128,6 +128,17 @@ impl Hub {
             if next_heartbeat <= now {
                 connection.beat(&beat);
                 connection.state.borrow_mut().next_heartbeat = now.plus(self.node.tuning.heartbeat);
+            }
+        }
+    }
+
+    /// Ends the streams of all who have credentials: they may have been revoked without this node knowing. Their
+    /// clients go on at another node.
+    fn close_what_stands_on_rights(&self) {
+        let connections = self.connections();
+        for connection in connections.iter().filter(|connection| !connection.guards().is_empty()) {
+            if connection.state.borrow().mode != Mode::Ended {
+                connection.cut(self.notice("closing", &json!({ "reason": "isolated" })));
             }
         }
     }

@@ -236,6 +236,7 @@ pub struct AuthExpiring {
 /// The stream ends.
 #[derive(Serialize, ToSchema)]
 pub struct Closing {
-    /// `shutdown`, `credential_expired`, `credential_revoked` or `account_deleted`
+    /// `shutdown`, `credential_expired`, `credential_revoked`, `account_deleted`, `overloaded`, or `isolated`: the
+    /// node can no longer know whether the credentials are still good; others can
     pub reason: String,
 }

@@ -41,6 +41,8 @@ pub(super) enum Holder {
     Gone(Timestamp),
     /// A promise of a client without a stream, which is renewed or ends. It ends too when one of its guards does.
     Lease { device: Key, guards: Vec<Key>, until: Timestamp },
+    /// Another node, which says whether it waits there for its user to come back.
+    Elsewhere { node: Key, gone: bool, device: Option<Key>, until: Option<Timestamp> },
 }
 
 impl Holder {
@@ -48,6 +50,7 @@ impl Holder {
         match self {
             Self::Connection(_) => None,
             Self::Gone(until) | Self::Lease { until, .. } => Some(*until),
+            Self::Elsewhere { until, .. } => *until,
         }
     }
 }
@@ -101,8 +104,7 @@ struct Diff<'a> {
     leaves: BTreeMap<Uuid, Shown<'a>>,
 }
 
-/// Who is on one topic. Here the entries of other nodes would be merged in: an entry has one writer, so the whole is
-/// the union of what the nodes say.
+/// Who is on one topic, at whatever node.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     pub(super) people: BTreeMap<Uuid, Person>,
@@ -135,6 +137,15 @@ impl Gathering {
             self.forget(user, &profile, entry.meta, entry.told);
         }
         removed
+    }
+
+    /// The users who lose entries by an ending.
+    pub(super) fn losing(&self, ending: &Ending) -> Vec<Uuid> {
+        let loses =
+            |user: Uuid, entry: &Entry| !ending.keeps(Viewer { user: Some(user), sees_all: entry.sees_all });
+        let losing =
+            |(user, person): &(&Uuid, &Person)| person.entries.iter().any(|entry| loses(**user, entry));
+        self.people.iter().filter(losing).map(|(user, _)| *user).collect()
     }
 
     /// Ends the entries of users who have lost the topic.

@@ -29,7 +29,7 @@ struct Handing<'a> {
     topic: &'a str,
     user: Uuid,
     profile: &'a Json,
-    entries: &'a [Entry],
+    entries: Vec<&'a Entry>,
 }
 
 impl Roster {
@@ -38,16 +38,18 @@ impl Roster {
     /// # Errors
     /// When what is there has no JSON form.
     pub fn hand_over(&self) -> Result<Option<Json>> {
+        // Those who wait for their users are kept wherever they were: the other nodes may stop as well.
+        let kept = |entry: &Entry| entry.holder.is_own() || entry.holder.is_waiting();
         let table = self.lock();
         let people = table.topics.iter().flat_map(|(topic, gathering)| {
             gathering.people.iter().map(|(user, person)| Handing {
                 topic,
                 user: *user,
                 profile: &person.profile,
-                entries: &person.entries,
+                entries: person.entries.iter().filter(|entry| kept(entry)).collect(),
             })
         });
-        let all: Vec<Handing<'_>> = people.collect();
+        let all: Vec<Handing<'_>> = people.filter(|handing| !handing.entries.is_empty()).collect();
         (!all.is_empty()).then(|| Json::of(&all)).transpose()
     }
 
@@ -63,12 +65,15 @@ impl Roster {
             let (key, profile) = (Key::from(topic), Json::stored(profile.get().to_owned())?);
             for entry in entries {
                 let holder = match entry.holder {
-                    Holder::Connection(_) | Holder::Gone(_) => Holder::Gone(back_by),
+                    Holder::Connection(_) | Holder::Gone(_) | Holder::Elsewhere { .. } => {
+                        Holder::Gone(back_by)
+                    }
                     lease @ Holder::Lease { .. } => lease,
                 };
                 table.serial += 1;
                 let id = table.serial;
                 table.arm(&key, user, &holder, id);
+                table.news.insert((Key::clone(&key), user));
                 let gathering: &mut Gathering = table.topics.entry(Key::clone(&key)).or_default();
                 let nobody = || Person { profile: profile.clone(), entries: Vec::new() };
                 let person = gathering.people.entry(user).or_insert_with(nobody);

@@ -4,6 +4,7 @@
 //! the watchers of a topic must hear. What is told is in order for each topic, and it does not matter whether a
 //! watcher hears something twice: an entry's versions have names of their own that never come again.
 
+mod elsewhere;
 mod gathering;
 mod handover;
 #[cfg(test)]
@@ -21,7 +22,10 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use self::gathering::Meta;
-pub(super) use self::telling::{Announcement, Audience};
+pub(super) use self::{
+    elsewhere::Told,
+    telling::{Announcement, Audience},
+};
 use self::{
     gathering::{Entry, Gathering, Holder, Person},
     table::Table,
@@ -98,7 +102,7 @@ impl Roster {
     /// back becomes this connection's, as it is: nobody notices.
     pub(super) fn enter(&self, key: &Key, newcomer: &Newcomer, connection: Uuid) {
         let mut table = self.lock();
-        let waiting = |entry: &Entry| matches!(entry.holder, Holder::Gone(_));
+        let waiting = |entry: &Entry| entry.holder.is_waiting();
         if table.hold(key, newcomer.user, waiting, &Holder::Connection(connection)).is_none() {
             self.add(&mut table, key, newcomer, Holder::Connection(connection), Map::new());
         }
@@ -128,7 +132,7 @@ impl Roster {
     pub(super) fn lease(&self, key: &Key, newcomer: &Newcomer, lease: Lease) -> Result<Meta> {
         let Lease { device, guards, until, fields } = lease;
         let mut table = self.lock();
-        let same = |entry: &Entry| matches!(&entry.holder, Holder::Lease { device: d, .. } if *d == device);
+        let same = |entry: &Entry| entry.holder.device() == Some(&device);
         let holder = Holder::Lease { device: Key::clone(&device), guards, until };
         let id = match table.hold(key, newcomer.user, same, &holder) {
             None => self.add(&mut table, key, newcomer, holder, fields.unwrap_or_default()),
@@ -145,9 +149,9 @@ impl Roster {
     }
 
     /// Ends the lease of a device, if there is one.
-    pub fn end_lease(&self, key: &Key, user: Uuid, device: &Key) {
+    pub(super) fn end_lease(&self, key: &Key, user: Uuid, device: &Key) {
         let mut table = self.lock();
-        let other = |entry: &Entry| !matches!(&entry.holder, Holder::Lease { device: d, .. } if d == device);
+        let other = |entry: &Entry| entry.holder.device() != Some(device);
         table.retain_of(key, user, other);
         self.touch(table, key);
     }
@@ -166,7 +170,9 @@ impl Roster {
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>>,
     ) -> Result<Json> {
         let mut table = self.lock();
-        let meant = |entry: &&Entry| connection.is_none_or(|id| entry.holder == Holder::Connection(id));
+        let meant = |entry: &&Entry| {
+            entry.holder.is_own() && connection.is_none_or(|id| entry.holder == Holder::Connection(id))
+        };
         let changed = table
             .entries(key, user)
             .filter(meant)
@@ -200,7 +206,9 @@ impl Roster {
     pub(super) fn take_effect(&self, ending: &Ending) {
         let mut table = self.lock();
         if let Some(gathering) = table.topics.get_mut(&ending.topic) {
+            let losing = gathering.losing(ending);
             let removed = gathering.take_effect(ending);
+            table.news.extend(losing.into_iter().map(|user| (Key::clone(&ending.topic), user)));
             table.disarm(&removed);
             table.dirty.insert(Key::clone(&ending.topic));
         }
@@ -227,6 +235,7 @@ impl Roster {
         let phx_ref = self.next_ref(table);
         let (id, joined_at) = (table.serial, self.clock.now());
         table.arm(key, newcomer.user, &holder, id);
+        table.news.insert((Key::clone(key), newcomer.user));
         let meta = Meta { phx_ref, phx_ref_prev: None, joined_at, fields };
         let gathering = table.topics.entry(Key::clone(key)).or_default();
         let nobody = || Person { profile: newcomer.profile.clone(), entries: Vec::new() };
@@ -241,6 +250,7 @@ impl Roster {
         let phx_ref = self.next_ref(table);
         if let Some(gathering) = table.topics.get_mut(key).filter(|_| !same) {
             gathering.update(user, id, fields, phx_ref);
+            table.news.insert((Key::clone(key), user));
         }
     }
 

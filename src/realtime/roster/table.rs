@@ -17,6 +17,8 @@ pub(super) struct Table {
     pub(super) deadlines: BTreeMap<(Timestamp, u64), (Key, Uuid)>,
     /// The topics of which something may have to be told.
     pub(super) dirty: HashSet<Key>,
+    /// Those whose entries of this node have changed since the other nodes were told.
+    pub(super) news: HashSet<(Key, Uuid)>,
     pub(super) serial: u64,
 }
 
@@ -40,6 +42,9 @@ impl Table {
         let before = std::mem::replace(&mut entry.holder, holder.clone());
         self.disarm(&[(before, id)]);
         self.arm(key, user, holder, id);
+        if holder.is_own() {
+            self.news.insert((Key::clone(key), user));
+        }
         Some(id)
     }
 
@@ -47,6 +52,9 @@ impl Table {
         let Some(gathering) = self.topics.get_mut(key) else { return };
         let removed = gathering.retain_of(user, keeps);
         self.disarm(&removed);
+        if removed.iter().any(|(holder, _)| holder.is_own()) {
+            self.news.insert((Key::clone(key), user));
+        }
     }
 
     /// Ends the leases whose guards are among those meant.

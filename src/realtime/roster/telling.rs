@@ -64,11 +64,14 @@ impl Roster {
         loop {
             self.changed.notified().await;
             while !self.is_idle() {
+                // At once, because whoever was cut may be back at another node before the window ends.
+                node.nodes.tell_changes(&node.bus, self);
                 tokio::time::sleep(WINDOW).await;
                 let counts = counted.elapsed() >= COUNTS;
                 if counts {
                     counted = tokio::time::Instant::now();
                 }
+                node.nodes.tell_changes(&node.bus, self);
                 let announcements = Arc::new(self.window(counts));
                 if !announcements.is_empty() && !node.announce(&announcements) {
                     announcements.iter().for_each(|missed| self.tell_whole(&missed.topic));

@@ -8,7 +8,7 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
+    Bus, ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
     Subscription, Tuning, Viewer, Wishes,
 };
 use uuid::Uuid;
@@ -46,7 +46,7 @@ impl Node {
             max_streams: 10_000,
             roster: Rules { grace: Duration::from_secs(5), limit: 250 },
         };
-        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning);
+        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning, Bus::Local);
         let realtime = realtime.await.expect("a node");
         let following = tokio::task::spawn_local({
             let realtime = Arc::clone(&realtime);
@@ -216,7 +216,7 @@ async fn a_reader_that_lags_gets_the_whole_state_and_nothing_grows(app: &TestApp
         }
     }
     // Users who come and go while nothing is taken: a ghost would show.
-    node.realtime.roster.end_lease(&TOPIC.into(), Uuid::from_u128(0), &"a device".into());
+    node.realtime.end_lease(&TOPIC.into(), Uuid::from_u128(0), &"a device".into());
     while quick.known != Known(node.present()) {
         quick.next().await;
     }
@@ -243,7 +243,7 @@ async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
     let mut watcher = node.open(1, Presence::Off);
     let (ann, bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
     let start = |user: u128, connection| {
-        node.realtime.typing.start(&key, Uuid::from_u128(user), profile(user), Some(connection));
+        node.realtime.start_typing(&key, Uuid::from_u128(user), profile(user), Some(connection));
     };
     let users = |numbers: &[u128]| {
         let users = numbers
@@ -277,13 +277,13 @@ async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
     for turn in 0..30_u32 {
         let user = Uuid::from_u128(2);
         if turn % 2 == 0 {
-            node.realtime.typing.start(&key, user, profile(2), None);
+            node.realtime.start_typing(&key, user, profile(2), None);
         } else {
-            node.realtime.typing.stop(&key, user);
+            node.realtime.stop_typing(&key, user);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    node.realtime.typing.start(&key, Uuid::from_u128(3), profile(3), None);
+    node.realtime.start_typing(&key, Uuid::from_u128(3), profile(3), None);
     let mut n_told = 0;
     loop {
         let told = watcher.next_typing().await;

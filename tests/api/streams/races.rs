@@ -7,7 +7,7 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription, Tuning, Viewer,
+    Bus, Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription, Tuning, Viewer,
     Wishes, append,
 };
 use uuid::Uuid;
@@ -26,7 +26,8 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
         max_streams: 10,
         roster: Rules { grace: Duration::ZERO, limit: 250 },
     };
-    let node = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), Arc::clone(&ids), tuning);
+    let node =
+        Realtime::open(db.clone(), "test".to_owned(), clock.clone(), Arc::clone(&ids), tuning, Bus::Local);
     let node = node.await.expect("a node");
     let following = tokio::task::spawn_local({
         let node = Arc::clone(&node);

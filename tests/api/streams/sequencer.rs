@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
-use snippetbox::realtime::{Json, NewEvent, Realtime, Rules, Since, Start, Tuning, append};
+use snippetbox::realtime::{Bus, Json, NewEvent, Realtime, Rules, Since, Start, Tuning, append};
 use sqlx::Row as _;
 
 use crate::support::{Database, TestApp, on_both_databases};
@@ -59,8 +59,9 @@ async fn every_committed_event_has_one_place_in_one_order(app: &TestApp) {
         max_streams: 10,
         roster: Rules { grace: Duration::ZERO, limit: 250 },
     };
-    let node =
-        Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning).await.expect("a node");
+    let node = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning, Bus::Local)
+        .await
+        .expect("a node");
     let following = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.run().await }

@@ -18,6 +18,9 @@ fn program(arguments: &[&str]) -> Command {
 }
 
 impl Process {
+    /// What other settings may change.
+    const USUAL: [&str; 6] = ["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"];
+
     /// Starts a server on a free port, and returns when it says that it listens.
     pub fn start(database_url: &str) -> Self {
         Self::start_with(database_url, &[])
@@ -25,14 +28,14 @@ impl Process {
 
     /// The same with more settings.
     pub fn start_with(database_url: &str, settings: &[&str]) -> Self {
-        let mut command = program(&["--log", "error"]);
-        command.args(settings);
+        let mut command = program(&Self::USUAL);
+        command.args(["--log", "error"]).args(settings);
         Self::spawn(command, database_url)
     }
 
     /// The same with everything that is usually logged, into a file.
     pub fn start_logging(database_url: &str, log: File) -> Self {
-        let mut command = program(&[]);
+        let mut command = program(&Self::USUAL);
         command.stderr(log);
         Self::spawn(command, database_url)
     }
@@ -41,7 +44,6 @@ impl Process {
         let mut child = command
             // Where no test chooses one: not the folder in which the tests run.
             .env("SNIPPETBOX_DATA_DIR", env!("CARGO_TARGET_TMPDIR"))
-            .args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--sign-in-limit", "0"])
             .args(["--database-url", database_url])
             .stdout(Stdio::piped())
             .spawn()
@@ -67,11 +69,16 @@ impl Process {
         self.child.wait().expect("it has ended");
     }
 
+    /// Sends a signal by its name.
+    pub fn send(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+    }
+
     /// Sends a signal by its name, and tells how the process ended and after how long.
     pub fn end_by(mut self, signal: &str) -> (ExitStatus, Duration) {
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        self.send(signal);
         (self.child.wait().expect("it has ended"), begun.elapsed())
     }
 }

@@ -1,0 +1,198 @@
+//! What clients of one node do to those of another: they tell them what is not kept, type, and change streams that are
+//! open there. What is lost on the way has had its time: the next word of it comes soon, or the client asks again.
+
+use std::{net::IpAddr, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Command, Realtime,
+    bus::{Question, Subject},
+    ephemeral::Ephemeral,
+    event::{Json, Key},
+    frame::Frame,
+    hub::{TopicChange, too_many_topics},
+};
+use crate::error::{Error, Result};
+
+/// How long another node may take to change a stream.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How many changes that others asked for run at once.
+const CHANGES: usize = 256;
+
+/// What one node tells the others, for their clients.
+#[derive(Debug, Serialize, Deserialize)]
+enum Word {
+    /// An event that is not kept.
+    Ephemeral { topic: Key, kind: Box<str>, origin: Option<Uuid>, envelope: Json },
+    /// A user is typing, or not any more where there is no profile.
+    Typing { topic: Key, user: Uuid, profile: Option<Json> },
+    /// A client without a stream has left.
+    LeaseEnded { topic: Key, user: Uuid, device: Key },
+}
+
+/// What becomes of a change that another node asks for.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Changed(Vec<String>),
+    NotHere,
+    TooManyTopics,
+    Overloaded,
+}
+
+impl Realtime {
+    /// Tells those who are connected now, at all nodes. A hub that has thousands of commands waiting misses it: what is
+    /// not kept may be lost, and must not hold up the caller.
+    pub fn tell(&self, ephemeral: Ephemeral) {
+        if self.bus.is_connected().is_some() {
+            let Ephemeral { topic, kind, origin, frame } = ephemeral.clone();
+            let text = String::from_utf8(frame.envelope().to_vec());
+            if let Ok(envelope) = text.map_err(|_| ()).and_then(|text| Json::stored(text).map_err(drop)) {
+                self.say(&Word::Ephemeral { topic, kind, origin, envelope });
+            }
+        }
+        self.tell_here(ephemeral);
+    }
+
+    /// Says that a user is typing: for six seconds, or until the connection that said so closes.
+    pub fn start_typing(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
+        self.say(&Word::Typing { topic: Key::clone(key), user, profile: Some(profile.clone()) });
+        self.typing.start(key, user, profile, connection);
+    }
+
+    /// Says that a user is typing no longer, on whichever device.
+    pub fn stop_typing(&self, key: &Key, user: Uuid) {
+        self.say(&Word::Typing { topic: Key::clone(key), user, profile: None });
+        self.typing.stop(key, user);
+    }
+
+    /// Ends what a closed connection has said.
+    pub(super) fn close_typing(&self, connection: Uuid) {
+        for (topic, user) in self.typing.close(connection) {
+            self.say(&Word::Typing { topic, user, profile: None });
+        }
+    }
+
+    /// Ends the lease of a device, if there is one.
+    pub fn end_lease(&self, key: &Key, user: Uuid, device: &Key) {
+        self.say(&Word::LeaseEnded { topic: Key::clone(key), user, device: Key::clone(device) });
+        self.roster.end_lease(key, user, device);
+    }
+
+    /// Tells the other nodes of an attempt that is limited over all nodes, by the address that it came from.
+    pub fn tell_attempt(&self, address: IpAddr) {
+        self.bus.publish(Subject::Attempts, address.to_string());
+    }
+
+    /// Hears of the attempts at other nodes, for as long as the server runs.
+    pub async fn hear_attempts(&self, each: impl Fn(IpAddr)) {
+        let mut inbox = self.bus.subscribe(Subject::Attempts).await;
+        loop {
+            let told = inbox.next().await;
+            if let Some(address) = std::str::from_utf8(&told).ok().and_then(|text| text.parse().ok()) {
+                each(address);
+            }
+        }
+    }
+
+    /// Changes the topics of an open connection, wherever it is, and answers with the topics it has then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when no such connection is open, or it is somebody else's.
+    pub async fn change(&self, change: TopicChange) -> Result<Vec<String>> {
+        let none = match self.change_here(change.clone()).await {
+            Err(error @ Error::NotFound(_)) if self.nodes.count() > 1 => error,
+            done => return done,
+        };
+        let question = serde_json::to_vec(&change).map_err(|error| Error::Internal(error.to_string()))?;
+        let others = self.nodes.count() - 1;
+        let is_done = |answer: &[u8]| match serde_json::from_slice(answer) {
+            Ok(Answer::NotHere) | Err(_) => None,
+            Ok(Answer::Changed(topics)) => Some(Ok(topics)),
+            Ok(Answer::TooManyTopics) => Some(Err(too_many_topics())),
+            Ok(Answer::Overloaded) => Some(Err(Error::Overloaded)),
+        };
+        self.bus.ask(Subject::Changes, question, others, PATIENCE, is_done).await?.unwrap_or(Err(none))
+    }
+
+    async fn change_here(&self, change: TopicChange) -> Result<Vec<String>> {
+        let (answer, mut answers) = tokio::sync::mpsc::channel(1);
+        for hub in self.hubs() {
+            let command = Command::Change(change.clone(), answer.clone());
+            hub.send(command).await.map_err(|_| Error::Draining)?;
+        }
+        drop(answer);
+        answers.recv().await.ok_or(Error::NotFound("connection"))?
+    }
+
+    /// Does what clients of other nodes ask for, for as long as the server runs.
+    pub(super) async fn relay(&self) {
+        if self.bus.is_connected().is_none() {
+            return;
+        }
+        let mut words = self.bus.subscribe(Subject::Words).await;
+        let mut questions = self.bus.subscribe(Subject::Changes).await;
+        let mut changes = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                word = words.next() => match serde_json::from_slice(&word) {
+                    Ok(word) => self.obey(word),
+                    Err(error) => tracing::warn!(%error, "what another node says cannot be understood"),
+                },
+                question = questions.next_question() => if changes.len() < CHANGES {
+                    changes.push(self.answer(question));
+                },
+                Some(()) = changes.next() => {}
+            }
+        }
+    }
+
+    fn obey(&self, word: Word) {
+        match word {
+            Word::Ephemeral { topic, kind, origin, envelope } => {
+                let frame = Frame::ephemeral(&kind, &envelope);
+                self.tell_here(Ephemeral { topic, kind, origin, frame });
+            }
+            Word::Typing { topic, user, profile: Some(profile) } => {
+                self.typing.start(&topic, user, profile, None);
+            }
+            Word::Typing { topic, user, profile: None } => self.typing.stop(&topic, user),
+            Word::LeaseEnded { topic, user, device } => self.roster.end_lease(&topic, user, &device),
+        }
+    }
+
+    async fn answer(&self, question: Question) {
+        let done = match serde_json::from_slice::<TopicChange>(question.payload()) {
+            Ok(change) => tokio::time::timeout(PATIENCE, self.change_for_another(change)).await,
+            Err(error) => Ok(Err(Error::Internal(error.to_string()))),
+        };
+        let answer = match done {
+            Ok(Ok(topics)) => Answer::Changed(topics),
+            Ok(Err(Error::NotFound(_) | Error::Draining)) => Answer::NotHere,
+            Ok(Err(Error::Invalid(_))) => Answer::TooManyTopics,
+            Ok(Err(_)) | Err(_) => Answer::Overloaded,
+        };
+        if let Ok(answer) = serde_json::to_vec(&answer) {
+            self.bus.answer(&question, answer);
+        }
+    }
+
+    /// The rights were looked at by a node that may have read more of the log: what has ended rights up to there must
+    /// be known here, lest it ends what was given anew.
+    async fn change_for_another(&self, change: TopicChange) -> Result<Vec<String>> {
+        while self.log.head() < change.as_of {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.change_here(change).await
+    }
+
+    fn say(&self, word: &Word) {
+        if self.bus.is_connected() == Some(true)
+            && let Ok(word) = serde_json::to_vec(word)
+        {
+            self.bus.publish(Subject::Words, word);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Several nodes on one PostgreSQL and one NATS: real servers, real processes, and everything that can go wrong
+//! between them.
+
+mod faults;
+mod presence;
+mod storm;
+mod streams;
+mod support;

@@ -1,0 +1,181 @@
+//! Three nodes on one database and one bus.
+
+use std::cell::Cell;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::eventually;
+use super::nats::Nats;
+use super::persona::{Credential, PASSWORD, Persona, new_client};
+use super::process::Process;
+use super::proxy::Proxy;
+use super::storage::{Database, Storage};
+
+pub const NODES: usize = 3;
+
+/// A node, and its own ways to what all share.
+pub struct Node {
+    process: Option<Process>,
+    pub to_database: Proxy,
+    pub to_nats: Proxy,
+    database_url: String,
+}
+
+pub struct Cluster {
+    pub nats: Nats,
+    nodes: Vec<Node>,
+    settings: Vec<String>,
+    storage: Storage,
+    accounts: Cell<u32>,
+}
+
+impl Cluster {
+    pub async fn start(settings: &[&str]) -> Self {
+        let (nats, storage) = (Nats::start(), Storage::create(Database::Postgres).await);
+        let settings = settings.iter().map(ToString::to_string).collect();
+        let mut cluster = Self { nats, nodes: Vec::new(), settings, storage, accounts: Cell::new(0) };
+        for index in 0..NODES {
+            let node = cluster.new_node();
+            cluster.nodes.push(node);
+            cluster.start_node(index).await;
+        }
+        for index in 0..NODES {
+            cluster.connected(index, true).await;
+        }
+        cluster.acquainted(NODES).await;
+        cluster
+    }
+
+    fn new_node(&self) -> Node {
+        let mut url = Url::parse(&self.storage.url()).expect("a URL");
+        let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
+        let to_database = Proxy::to(target);
+        let to_nats = Proxy::to(format!("127.0.0.1:{}", self.nats.port()));
+        url.set_host(Some("127.0.0.1")).expect("a host");
+        url.set_port(Some(to_database.port())).expect("a port");
+        Node { process: None, to_database, to_nats, database_url: url.to_string() }
+    }
+
+    /// Starts a node that does not run.
+    pub async fn start_node(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let (database_url, nats_url) =
+            (node.database_url.clone(), format!("nats://127.0.0.1:{}", node.to_nats.port()));
+        let settings = self.settings.clone();
+        let start = move || {
+            let mut all = vec!["--nats-url", &nats_url, "--workers", "1"];
+            all.extend(settings.iter().map(String::as_str));
+            Process::start_with(&database_url, &all)
+        };
+        let process = tokio::task::spawn_blocking(start).await.expect("it starts");
+        self.nodes[index].process = Some(process);
+    }
+
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// Sends a signal to a node, by its name.
+    pub fn send(&self, index: usize, signal: &str) {
+        self.nodes[index].process.as_ref().expect("the node runs").send(signal);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].process.take().expect("the node runs").kill();
+    }
+
+    /// SIGTERM: the node tells its clients and ends.
+    pub async fn stop(&mut self, index: usize) {
+        let process = self.nodes[index].process.take().expect("the node runs");
+        let ended = tokio::task::spawn_blocking(move || process.end_by("TERM")).await.expect("it ends");
+        assert!(ended.0.success(), "{}", ended.0);
+    }
+
+    /// Waits until all nodes that run know of each other.
+    pub async fn acquainted(&self, count: usize) {
+        for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+            eventually("the nodes know of each other", async || {
+                (self.readiness(index).await["nodes"] == count).then_some(())
+            })
+            .await;
+        }
+    }
+
+    pub async fn remove(self) {
+        let Self { nodes, storage, .. } = self;
+        drop(nodes);
+        storage.remove().await;
+    }
+
+    /// The same person at another node.
+    pub fn at(&self, index: usize, person: &Persona) -> Persona {
+        Persona { server: self.url(index), ..person.clone() }
+    }
+
+    /// Where the nodes are that run.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .map(|process| process.url.clone())
+            .collect()
+    }
+
+    fn url(&self, index: usize) -> String {
+        let index = index % NODES;
+        self.nodes[index].process.as_ref().expect("the node runs").url.clone()
+    }
+
+    pub fn anonymous(&self, index: usize) -> Persona {
+        Persona {
+            client: new_client(),
+            server: self.url(index),
+            credential: Credential::None,
+            id: String::new(),
+            name: String::new(),
+            email: String::new(),
+        }
+    }
+
+    /// Somebody with an account and a session, made at a node.
+    pub async fn user(&self, index: usize) -> Persona {
+        let number = self.accounts.replace(self.accounts.get() + 1);
+        let (name, email) = (format!("user{number}"), format!("user{number}@example.org"));
+        let anonymous = self.anonymous(index);
+        let account = json!({ "email": email, "name": name, "password": PASSWORD });
+        let id = anonymous.post("/v1/users", &account).await.expect(201).id();
+        Persona { id, name, email, ..anonymous }.sign_in().await
+    }
+
+    pub async fn readiness(&self, index: usize) -> Value {
+        self.anonymous(index).get("/readyz").await.expect(200).json()
+    }
+
+    /// Waits until a node says that its bus is there, or away.
+    pub async fn connected(&self, index: usize, connected: bool) {
+        let said = if connected { "connected" } else { "away" };
+        eventually(said, async || (self.readiness(index).await["bus"] == said).then_some(())).await;
+    }
+
+    pub async fn figure(&self, index: usize, name: &str) -> u64 {
+        let figures = self.anonymous(index).get("/metrics").await.expect(200).text();
+        let value = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    }
+
+    /// The running node that gives the events their places.
+    pub async fn sequencer(&self) -> usize {
+        let leads = async |index: &usize| self.figure(*index, "snippetbox_sequencer_leads").await == 1;
+        eventually("a node leads", async || {
+            for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+                if leads(&index).await {
+                    return Some(index);
+                }
+            }
+            None
+        })
+        .await
+    }
+}
