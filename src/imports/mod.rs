@@ -35,6 +35,8 @@ const MAX_SNIPPETS: u64 = 100_000;
 const MAX_RATIO: u64 = 10;
 /// How many snippets are written in one transaction, and how many wait for it.
 const PIECE: usize = 16;
+/// After how many bytes of contents a transaction ends all the same: other writers wait for it.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// An import.
 #[derive(Debug, Serialize, ToSchema)]
@@ -130,20 +132,27 @@ impl Unpacked {
 /// Writes what has not been written yet.
 async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> Result<(), Stop> {
     let mut pace = Pace::new(app.settings.job_rate);
-    let mut done = 0;
-    let mut piece = Vec::new();
-    while unpacked.items.recv_many(&mut piece, PIECE).await > 0 {
-        let length = i64::try_from(piece.len()).unwrap_or_default();
-        let written = usize::try_from(job.checkpoint - done).unwrap_or_default().min(piece.len());
-        done += length;
-        pace.spend(piece[written..].iter().map(|item| item.draft.content.as_str().len()).sum()).await;
-        if written < piece.len() {
-            put(app, job, done, piece.drain(written..)).await?;
+    let (mut done, mut bytes, mut piece) = (0, 0, Vec::new());
+    loop {
+        let next = unpacked.items.recv().await;
+        let is_last = next.is_none();
+        if let Some(item) = next {
+            done += 1;
+            if done > job.checkpoint {
+                bytes += item.draft.content.as_str().len();
+                piece.push(item);
+            }
+        }
+        let is_due = is_last || piece.len() >= PIECE || bytes >= PIECE_BYTES;
+        if is_due && !piece.is_empty() {
+            pace.spend(std::mem::take(&mut bytes)).await;
+            put(app, job, done, piece.drain(..)).await?;
             meter.reach(done);
         }
-        piece.clear();
+        if is_last {
+            return unpacked.end().await;
+        }
     }
-    unpacked.end().await
 }
 
 /// Writes some snippets, and that `done` of all are written now.

@@ -1,12 +1,14 @@
 //! `/v1/imports`.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse, delete, get,
     http::{StatusCode, header},
     post, web,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -84,22 +86,35 @@ async fn begin_import(
 async fn receive(app: &App, req: &HttpRequest, id: JobId, payload: web::Payload) -> Result<(u64, Attempt)> {
     let _place = app.uploads.try_acquire().map_err(|_| Error::Overloaded)?;
     let mut digest = Digester::default();
-    let pieces = limited(payload, app.settings.import_limit, |piece| digest.update(piece));
+    let arriving = arriving(payload, app.settings.body_timeout);
+    let pieces = limited(arriving, app.settings.import_limit, |piece| digest.update(piece));
     let name = jobs::upload(id);
     let storing = tokio::time::timeout(UPLOAD_TIME, app.files.write(&name, Box::pin(pieces)));
-    let bytes = storing.await.map_err(|_| Error::MalformedRequest("the body takes too long"))??;
+    let bytes = storing.await.map_err(|_| Error::SlowBody(UPLOAD_TIME))??;
     Ok((bytes, Attempt::of(req, &digest.finish())?))
+}
+
+/// The pieces of a body, none of which comes later than `patience` after the one before: whoever stalls gives up one of
+/// few places.
+fn arriving(payload: web::Payload, patience: Duration) -> impl Stream<Item = Result<Bytes>> {
+    stream::unfold(payload, async move |mut payload| {
+        let piece = match tokio::time::timeout(patience, payload.next()).await {
+            Ok(piece) => piece?.map_err(|_| Error::MalformedRequest("the body ended too early")),
+            Err(_) => Err(Error::SlowBody(patience)),
+        };
+        Some((piece, payload))
+    })
 }
 
 /// The pieces of a body that has at most `limit` bytes.
 fn limited(
-    payload: web::Payload,
+    pieces: impl Stream<Item = Result<Bytes>>,
     limit: usize,
     mut see: impl FnMut(&[u8]),
 ) -> impl Stream<Item = Result<Bytes>> {
     let mut size = 0;
-    let checked = payload.map(move |piece| {
-        let piece = piece.map_err(|_| Error::MalformedRequest("the body ended too early"))?;
+    let checked = pieces.map(move |piece| {
+        let piece = piece?;
         size += piece.len();
         if size > limit {
             return Err(Error::TooLarge { limit });

@@ -251,17 +251,23 @@ async fn who_sends_a_body_is_asked_first(app: &TestApp) {
 
 async fn a_body_that_does_not_arrive_is_refused(app: &TestApp) {
     let ann = app.user("ann").await;
-    let mut socket = TcpStream::connect(app.url().trim_start_matches("http://")).await.expect("a connection");
-    let head = format!(
-        "POST /v1/snippets HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{\"title\":",
-        ann.token()
-    );
-    socket.write_all(head.as_bytes()).await.expect("the beginning is sent");
-    let mut answer = String::new();
-    // To the end of the connection: nobody waits for the rest.
-    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_string(&mut answer)).await;
-    read.expect("the connection ends").expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("\"code\":\"request_timeout\"") && answer.contains("\"status\":408"), "{answer}");
+    let bodies =
+        [("/v1/snippets", "application/json", "{\"title\":"), ("/v1/imports", "application/zip", "PK")];
+    for (path, media_type, beginning) in bodies {
+        let mut socket =
+            TcpStream::connect(app.url().trim_start_matches("http://")).await.expect("a connection");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: {media_type}\r\nContent-Length: 100\r\n\r\n{beginning}",
+            ann.token()
+        );
+        socket.write_all(head.as_bytes()).await.expect("the beginning is sent");
+        let mut answer = String::new();
+        // To the end of the connection: nobody waits for the rest.
+        let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_string(&mut answer)).await;
+        read.expect("the connection ends").expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+        assert!(answer.contains("\"status\":408"), "{answer}");
+    }
 }
