@@ -95,11 +95,12 @@ pub async fn release(app: &App, caller: &Caller, topic: &str) -> Result<()> {
 pub async fn change(app: &App, caller: &Caller, topic: &str, patch: Fields) -> Result<Json> {
     let who = caller.require(Scope::Write)?;
     let key = streams::gathering(app, caller, topic).await?;
-    app.realtime.roster.update(&key, who.id.0, caller.connection, |fields| {
+    let change = |fields: &Map<String, Value>| {
         let mut changed = fields.clone();
         merge(&mut changed, patch.0.clone());
         checked(changed, "")
-    })
+    };
+    app.realtime.update(&key, who.id.0, caller.connection, change).await
 }
 
 /// Writes down who is there, because the server stops.

@@ -5,6 +5,7 @@
 //! database, and each second, bus or no bus, a look at the database finds what nobody has told.
 
 use std::{
+    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    bus::{Bus, Subject},
+    bus::{Bus, Inbox, Subject},
     event::EventRow,
     log::{Log, PAGE, place},
 };
@@ -64,8 +65,8 @@ impl Log {
         let mut inbox = bus.subscribe(Subject::Log).await;
         let numbered_here = self.db.postgres().is_none();
         loop {
-            if let Err(error) = self.advance(bus).await {
-                tracing::error!(%error, "the log cannot be read; trying again");
+            if self.read_and_hear(bus, &mut inbox).await {
+                continue;
             }
             let poll = Instant::now() + POLL;
             loop {
@@ -75,6 +76,24 @@ impl Log {
                     message = inbox.next() => if !self.hear(&message) { break },
                     () = tokio::time::sleep_until(poll) => break,
                 }
+            }
+        }
+    }
+
+    /// Reads the database, and hears the others all the while: it may be slow, or away. Tells whether something was
+    /// heard meanwhile that needs another reading.
+    async fn read_and_hear(&self, bus: &Bus, inbox: &mut Inbox) -> bool {
+        let mut reading = pin!(self.advance(bus));
+        let mut complete = true;
+        loop {
+            tokio::select! {
+                read = &mut reading => {
+                    if let Err(error) = &read {
+                        tracing::error!(%error, "the log cannot be read; trying again");
+                    }
+                    return read.is_ok() && !complete;
+                }
+                message = inbox.next() => complete = self.hear(&message),
             }
         }
     }
@@ -97,11 +116,13 @@ impl Log {
             }
             if leads {
                 tell(bus, &rows);
-            } else if bus.is_connected().is_some() {
-                metrics::counter!("snippetbox_log_holes_filled_total").increment(rows.len() as u64);
             }
+            let before = self.head();
             for event in self.decode(rows)? {
                 self.ring().push(event);
+            }
+            if !leads && bus.is_connected().is_some() {
+                metrics::counter!("snippetbox_log_holes_filled_total").increment(self.head() - before);
             }
             self.wake();
         }

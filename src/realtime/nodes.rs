@@ -78,6 +78,11 @@ impl Nodes {
         Self { name: name.into(), serial: Mutex::default(), peers: Mutex::default() }
     }
 
+    /// The name of this node.
+    pub(super) fn name(&self) -> Key {
+        Key::clone(&self.name)
+    }
+
     /// How many nodes live, this one included.
     pub(super) fn count(&self) -> usize {
         1 + self.peers().values().filter(|peer| !peer.leaving).count()

@@ -4,7 +4,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     event::{Json, Key},
     frame::Frame,
     hub::{TopicChange, too_many_topics},
+    roster::{Order, Told},
 };
 use crate::error::{Error, Result};
 
@@ -41,6 +43,17 @@ enum Answer {
     TooManyTopics,
     Overloaded,
 }
+
+/// What users are to say of themselves, as they asked another node.
+#[derive(Debug, Serialize, Deserialize)]
+struct Update {
+    topic: Key,
+    user: Uuid,
+    orders: Vec<Order>,
+}
+
+/// Who has the user's entries after an update, and which they are; nothing where none was meant.
+type Updated = Option<(Key, Told)>;
 
 impl Realtime {
     /// Tells those who are connected now, at all nodes. A hub that has thousands of commands waiting misses it: what is
@@ -117,6 +130,38 @@ impl Realtime {
         self.bus.ask(Subject::Changes, question, others, PATIENCE, is_done).await?.unwrap_or(Err(none))
     }
 
+    /// Changes what a user says of themselves on a topic, on one connection or on all their entries, wherever they are.
+    /// Answers with the user as others see them.
+    ///
+    /// # Errors
+    /// What `change` says of the fields of one entry, and then nothing has changed; [`Error::NotFound`] when the user
+    /// has no such entry.
+    pub async fn update(
+        &self,
+        key: &Key,
+        user: Uuid,
+        connection: Option<Uuid>,
+        change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>>,
+    ) -> Result<Json> {
+        let orders = self.roster.update(key, user, connection, change)?;
+        if !orders.is_empty() {
+            let update = Update { topic: Key::clone(key), user, orders };
+            let question = serde_json::to_vec(&update).map_err(|error| Error::Internal(error.to_string()))?;
+            let mut obeyed = false;
+            let hear = |answer: &[u8]| -> Option<()> {
+                if let Ok(Some((node, told))) = serde_json::from_slice::<Updated>(answer) {
+                    obeyed |= self.roster.hear(&node, told).is_ok();
+                }
+                None
+            };
+            self.bus.ask(Subject::Updates, question, self.nodes.count() - 1, PATIENCE, hear).await?;
+            if !obeyed {
+                return Err(Error::Overloaded); // The entry has changed or moved meanwhile.
+            }
+        }
+        self.roster.shown(key, user)
+    }
+
     async fn change_here(&self, change: TopicChange) -> Result<Vec<String>> {
         let (answer, mut answers) = tokio::sync::mpsc::channel(1);
         for hub in self.hubs() {
@@ -134,16 +179,20 @@ impl Realtime {
         }
         let mut words = self.bus.subscribe(Subject::Words).await;
         let mut questions = self.bus.subscribe(Subject::Changes).await;
+        let mut updates = self.bus.subscribe(Subject::Updates).await;
         let mut changes = FuturesUnordered::new();
         loop {
             tokio::select! {
-                word = words.next() => match serde_json::from_slice(&word) {
-                    Ok(word) => self.obey(word),
-                    Err(error) => tracing::warn!(%error, "what another node says cannot be understood"),
+                word = words.next() => if let Some(word) = understand(&word) {
+                    self.obey(word);
                 },
                 question = questions.next_question() => if changes.len() < CHANGES {
                     changes.push(self.answer(question));
                 },
+                question = updates.next_question() => {
+                    let updated = understand(question.payload()).and_then(|update| self.obey_update(update));
+                    self.reply(&question, &updated);
+                }
                 Some(()) = changes.next() => {}
             }
         }
@@ -163,19 +212,27 @@ impl Realtime {
         }
     }
 
+    fn obey_update(&self, update: Update) -> Updated {
+        let Update { topic, user, orders } = update;
+        let told = self.roster.obey(&topic, user, orders)?;
+        Some((self.nodes.name(), told))
+    }
+
     async fn answer(&self, question: Question) {
-        let done = match serde_json::from_slice::<TopicChange>(question.payload()) {
-            Ok(change) => tokio::time::timeout(PATIENCE, self.change_for_another(change)).await,
-            Err(error) => Ok(Err(Error::Internal(error.to_string()))),
-        };
+        let Some(change) = understand(question.payload()) else { return };
+        let done = tokio::time::timeout(PATIENCE, self.change_for_another(change)).await;
         let answer = match done {
             Ok(Ok(topics)) => Answer::Changed(topics),
             Ok(Err(Error::NotFound(_) | Error::Draining)) => Answer::NotHere,
             Ok(Err(Error::Invalid(_))) => Answer::TooManyTopics,
             Ok(Err(_)) | Err(_) => Answer::Overloaded,
         };
-        if let Ok(answer) = serde_json::to_vec(&answer) {
-            self.bus.answer(&question, answer);
+        self.reply(&question, &answer);
+    }
+
+    fn reply(&self, question: &Question, answer: &impl Serialize) {
+        if let Ok(answer) = serde_json::to_vec(answer) {
+            self.bus.answer(question, answer);
         }
     }
 
@@ -195,4 +252,9 @@ impl Realtime {
             self.bus.publish(Subject::Words, word);
         }
     }
+}
+
+fn understand<T: DeserializeOwned>(message: &[u8]) -> Option<T> {
+    let understood = serde_json::from_slice(message);
+    understood.inspect_err(|error| tracing::warn!(%error, "what another node says cannot be understood")).ok()
 }

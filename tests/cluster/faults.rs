@@ -126,3 +126,31 @@ fn a_node_that_cannot_know_who_is_revoked_ends_the_streams_of_all_who_could_be()
         assert_eq!(public.until("snippet_created").await.data["title"], "Mended");
     });
 }
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn a_node_without_the_database_goes_on_with_what_it_hears() {
+    run(&[], async |cluster| {
+        let ann = cluster.user(0).await;
+        let session = ann.sign_in().await;
+        let away = (cluster.sequencer().await + 1) % NODES;
+        let mut stream = cluster.at(away, &ann).subscribe(&format!("topics={TOPIC}")).await;
+        let guarded = vec![cluster.at(away, &session).subscribe(&format!("topics={TOPIC}")).await];
+        let writer = cluster.at(away + 1, &ann);
+        cluster.node(away).to_database.cut();
+        let cut = Instant::now();
+        // Longer than it would believe what it has read, if it heard nothing.
+        while cut.elapsed() < Duration::from_secs(10) {
+            let written = write(&writer, 1).await;
+            assert_eq!(read(&mut stream, 1).await, written);
+        }
+        cluster.at(away + 1, &session).delete("/v1/sessions/current").await.expect(204);
+        revoked_within(Duration::from_secs(1), guarded).await;
+        cluster.at(away, &ann).get("/v1/me").await.problem(503, "unavailable");
+        cluster.node(away).to_database.mend();
+        eventually("it answers again", async || {
+            (cluster.at(away, &ann).get("/v1/me").await.status == 200).then_some(())
+        })
+        .await;
+    });
+}

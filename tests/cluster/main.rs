@@ -3,6 +3,7 @@
 
 mod faults;
 mod presence;
+mod rolling;
 mod storm;
 mod streams;
 mod support;

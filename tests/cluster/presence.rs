@@ -289,3 +289,63 @@ fn a_stream_is_changed_by_a_request_to_any_node() {
         cluster.at(1, &ann).patch(&path, &change).await.problem(422, "validation_failed");
     });
 }
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn what_users_say_of_themselves_is_changed_by_a_request_to_any_node() {
+    run(&[], async |cluster| {
+        let (ann, bob) = (cluster.user(0).await, cluster.user(1).await);
+        let topic = room(&ann).await;
+        let path = format!("/v1/presence/{topic}");
+        let phone = enter(cluster, 0, &ann, &topic).await;
+        let _desk = enter(cluster, 1, &ann, &topic).await;
+        let mut watcher = Watcher::of(&cluster.at(2, &bob), &topic).await;
+        watcher.until(|watcher| watcher.known.get(&ann.id).is_some_and(|refs| refs.len() == 2)).await;
+        let statuses = |person: &Value| -> Vec<Value> {
+            person["metas"].as_array().expect("metas").iter().map(|meta| meta["status"].clone()).collect()
+        };
+        let at_c = cluster.at(2, &ann);
+        let one = at_c.patch(&path, &json!({ "status": "idle" }));
+        let one = one.header("Snippetbox-Connection-Id", phone.connection()).await.expect(200).json();
+        assert!(statuses(&one).contains(&json!("idle")) && statuses(&one).contains(&Value::Null), "{one}");
+        let all = at_c.patch(&path, &json!({ "status": "away" })).await.expect(200).json();
+        assert_eq!(statuses(&all), ["away", "away"], "{all}");
+        for index in 0..NODES {
+            eventually("all nodes know", async || {
+                let present = cluster.at(index, &bob).get(&path).await.expect(200).json();
+                (statuses(&present["presences"][&ann.id]) == ["away", "away"]).then_some(())
+            })
+            .await;
+        }
+        cluster.at(2, &bob).patch(&path, &json!({})).await.problem(404, "not_found");
+        let wrong = at_c.patch(&path, &json!({ "status": "asleep" })).await;
+        assert_eq!(wrong.problem(422, "validation_failed").pointers(), ["/status"]);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn a_lease_is_renewed_and_ended_at_any_node() {
+    run(&[], async |cluster| {
+        let (ann, bob) = (cluster.user(0).await, cluster.user(1).await);
+        let topic = room(&ann).await;
+        let path = format!("/v1/presence/{topic}");
+        let mut watcher = Watcher::of(&cluster.at(2, &bob), &topic).await;
+        let lease = json!({ "ttl_s": 60 });
+        let hold = |index| cluster.at(index, &ann).call(Method::PUT, &path).json(&lease);
+        let first = hold(0).await.expect(200).json();
+        watcher.until(|watcher| watcher.knows(&ann)).await;
+        for index in 0..NODES {
+            eventually("each node knows of it", async || {
+                let present = cluster.at(index, &bob).get(&path).await.expect(200).json();
+                (present["count"] == 1).then_some(())
+            })
+            .await;
+            let renewed = hold(index).await.expect(200).json();
+            assert_eq!(renewed["meta"]["phx_ref"], first["meta"]["phx_ref"], "it is the same");
+        }
+        cluster.at(0, &ann).delete(&path).await.expect(204);
+        watcher.until(|watcher| !watcher.knows(&ann)).await;
+        assert_eq!(watcher.told, [ann.id.clone(), ann.id.clone()], "one join and one leave");
+    });
+}

@@ -142,3 +142,30 @@ fn who_guesses_passwords_is_stopped_whatever_node_they_ask() {
         refused.expect("somebody stops the guessing").problem(429, "rate_limited");
     });
 }
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn what_is_too_much_for_the_bus_comes_from_the_database() {
+    run(&[], async |cluster| {
+        let ann = cluster.user(0).await;
+        let mut streams = Vec::new();
+        for index in 0..NODES {
+            let topics = format!("topics=snippets,{TOPIC}");
+            streams.push(cluster.at(index, &ann).subscribe(&topics).await);
+        }
+        let large = "x".repeat(300_000);
+        ann.has_snippet(json!({ "title": "Large", "content": large })).await;
+        cluster.fill_outbox(TOPIC, 3_000).await;
+        ann.has_snippet(json!({ "title": "Small" })).await;
+        for stream in &mut streams {
+            let first = stream.until("snippet_created").await;
+            assert_eq!(first.data["content"], *large);
+            let before = place(&first.id.expect("an id"));
+            for number in 1..=3_000 {
+                let event = stream.until("filled").await;
+                assert_eq!((place(&event.id.expect("an id")), event.data), (before + number, json!(number)));
+            }
+            assert_eq!(stream.until("snippet_created").await.data["title"], "Small");
+        }
+    });
+}

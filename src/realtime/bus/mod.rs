@@ -26,6 +26,8 @@ pub(super) enum Subject {
     Words,
     /// Questions to change a stream that is open elsewhere.
     Changes,
+    /// Questions to have users say something else of themselves.
+    Updates,
     /// Attempts that are limited over all nodes.
     Attempts,
 }
@@ -38,6 +40,7 @@ impl Subject {
             Self::Nodes => "nodes",
             Self::Words => "words",
             Self::Changes => "changes",
+            Self::Updates => "updates",
             Self::Attempts => "attempts",
         }
     }
@@ -97,7 +100,7 @@ impl Bus {
         question: Vec<u8>,
         others: usize,
         patience: Duration,
-        found: impl Fn(&[u8]) -> Option<T>,
+        mut found: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Option<T>> {
         let Self::Nats(nats) = self else { return Ok(None) };
         let asked = nats.ask(subject, question.into()).await;

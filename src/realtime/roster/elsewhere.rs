@@ -34,6 +34,8 @@ struct ToldEntry {
     sees_all: bool,
     /// Whether its stream was cut, so that whoever comes back takes it over.
     gone: bool,
+    /// The open stream.
+    connection: Option<Uuid>,
     /// The device, of a client without a stream.
     device: Option<Key>,
 }
@@ -120,8 +122,13 @@ impl Roster {
             for id in ids {
                 let device =
                     table.entries(&key, user).find(|e| e.id == id).and_then(|e| e.holder.device().cloned());
-                let holder =
-                    Holder::Elsewhere { node: Key::clone(node), gone: true, device, until: Some(until) };
+                let holder = Holder::Elsewhere {
+                    node: Key::clone(node),
+                    gone: true,
+                    connection: None,
+                    device,
+                    until: Some(until),
+                };
                 table.hold(&key, user, |entry| entry.id == id, &holder);
             }
         }
@@ -132,13 +139,14 @@ impl Roster {
 
 impl Table {
     /// What this node has of a user on a topic.
-    fn told(&self, key: &Key, user: Uuid) -> Told {
+    pub(super) fn told(&self, key: &Key, user: Uuid) -> Told {
         let own = self.entries(key, user).filter(|entry| entry.holder.is_own()).take(ENTRIES);
         let entries: Vec<ToldEntry> = own
             .map(|entry| ToldEntry {
                 meta: entry.meta.clone(),
                 sees_all: entry.sees_all,
                 gone: matches!(entry.holder, Holder::Gone(_)),
+                connection: entry.holder.connection(),
                 device: entry.holder.device().cloned(),
             })
             .collect();
@@ -150,8 +158,8 @@ impl Table {
     /// Puts an entry where its node has it. One that is known under its name may have moved here from another node, but
     /// one that waits for its user to come back never takes the place of one that has come back.
     fn place(&mut self, key: &Key, user: Uuid, profile: &Json, node: &Key, told: ToldEntry) {
-        let ToldEntry { meta, sees_all, gone, device } = told;
-        let holder = Holder::Elsewhere { node: Key::clone(node), gone, device, until: None };
+        let ToldEntry { meta, sees_all, gone, connection, device } = told;
+        let holder = Holder::Elsewhere { node: Key::clone(node), gone, connection, device, until: None };
         let known = self.entries(key, user).find(|entry| entry.meta.phx_ref == meta.phx_ref);
         if let Some(known) = known {
             let (id, moves) = (known.id, known.holder.gives_way(node, gone));

@@ -42,7 +42,13 @@ pub(super) enum Holder {
     /// A promise of a client without a stream, which is renewed or ends. It ends too when one of its guards does.
     Lease { device: Key, guards: Vec<Key>, until: Timestamp },
     /// Another node, which says whether it waits there for its user to come back.
-    Elsewhere { node: Key, gone: bool, device: Option<Key>, until: Option<Timestamp> },
+    Elsewhere {
+        node: Key,
+        gone: bool,
+        connection: Option<Uuid>,
+        device: Option<Key>,
+        until: Option<Timestamp>,
+    },
 }
 
 impl Holder {

@@ -9,6 +9,7 @@ mod gathering;
 mod handover;
 #[cfg(test)]
 mod model;
+mod saying;
 mod table;
 mod telling;
 
@@ -24,6 +25,7 @@ use uuid::Uuid;
 pub use self::gathering::Meta;
 pub(super) use self::{
     elsewhere::Told,
+    saying::Order,
     telling::{Announcement, Audience},
 };
 use self::{
@@ -154,39 +156,6 @@ impl Roster {
         let other = |entry: &Entry| entry.holder.device() != Some(device);
         table.retain_of(key, user, other);
         self.touch(table, key);
-    }
-
-    /// Changes what a user says of themselves on a topic, on one connection or on all their entries. Answers with
-    /// the user as others see them.
-    ///
-    /// # Errors
-    /// What `change` says of the fields of one entry, and then nothing has changed; [`Error::NotFound`] when the
-    /// user has no such entry.
-    pub fn update(
-        &self,
-        key: &Key,
-        user: Uuid,
-        connection: Option<Uuid>,
-        change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>>,
-    ) -> Result<Json> {
-        let mut table = self.lock();
-        let meant = |entry: &&Entry| {
-            entry.holder.is_own() && connection.is_none_or(|id| entry.holder == Holder::Connection(id))
-        };
-        let changed = table
-            .entries(key, user)
-            .filter(meant)
-            .map(|entry| change(&entry.meta.fields).map(|fields| (entry.id, fields)))
-            .collect::<Result<Vec<_>>>()?;
-        if changed.is_empty() {
-            return Err(Error::NotFound("presence of yours"));
-        }
-        for (id, fields) in changed {
-            self.change(&mut table, key, user, id, fields);
-        }
-        let present = table.topics.get(key).map(|gathering| gathering.one(user)).transpose()?.flatten();
-        self.touch(table, key);
-        present.ok_or(Error::NotFound("presence of yours"))
     }
 
     /// Who is on a topic now.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use reqwest::Url;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
 use super::eventually;
 use super::nats::Nats;
@@ -147,6 +148,17 @@ impl Cluster {
         let account = json!({ "email": email, "name": name, "password": PASSWORD });
         let id = anonymous.post("/v1/users", &account).await.expect(201).id();
         Persona { id, name, email, ..anonymous }.sign_in().await
+    }
+
+    /// Writes events behind the back of the nodes, all in one transaction.
+    pub async fn fill_outbox(&self, topic: &str, count: u64) {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let filling = sqlx::query(
+            "INSERT INTO events (type, topic, payload, at)
+             SELECT 'filled', $1, number::text, now() FROM generate_series(1, $2) AS number",
+        );
+        let filled = filling.bind(topic).bind(i64::try_from(count).expect("small")).execute(&mut conn).await;
+        assert_eq!(filled.expect("events").rows_affected(), count);
     }
 
     pub async fn readiness(&self, index: usize) -> Value {

@@ -54,6 +54,9 @@ async fn serve(listener: Listener, target: &str, mut open: watch::Receiver<bool>
 
 async fn pass(mut client: TcpStream, target: String, mut open: watch::Receiver<bool>) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
+    for socket in [&client, &server] {
+        drop(socket.set_nodelay(true)); // It may be gone.
+    }
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
         _ = open.wait_for(|open| !open) => {}
