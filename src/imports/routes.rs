@@ -97,7 +97,7 @@ async fn receive(app: &App, req: &HttpRequest, id: JobId, payload: web::Payload)
 /// The pieces of a body, none of which comes later than `patience` after the one before: whoever stalls gives up one of
 /// few places.
 fn arriving(payload: web::Payload, patience: Duration) -> impl Stream<Item = Result<Bytes>> {
-    stream::unfold(payload, async move |mut payload| {
+    stream::unfold(payload, move |mut payload| async move {
         let piece = match tokio::time::timeout(patience, payload.next()).await {
             Ok(piece) => piece?.map_err(|_| Error::MalformedRequest("the body ended too early")),
             Err(_) => Err(Error::SlowBody(patience)),
