@@ -35,7 +35,7 @@ pub struct Metrics {
     pub active_users: Figure,
     /// Views since 00:00 UTC, and in the same span of yesterday
     pub views_today: Figure,
-    /// Users, and connections of nobody in particular, that have a stream open on this node
+    /// Users, and connections of nobody in particular, that have a stream open
     pub online: u64,
 }
 

@@ -77,7 +77,7 @@ pub struct Overview {
     pub active_users: Figure,
     /// Views since 00:00 UTC, and in the same span of yesterday
     pub views_today: Figure,
-    /// Users, and connections of nobody in particular, that have a stream open on this node
+    /// Users, and connections of nobody in particular, that have a stream open
     pub online: u64,
     /// The latest 10 public activities, the newest first
     pub activity: Vec<Activity>,
@@ -141,8 +141,7 @@ async fn metrics(app: &App) -> Result<Metrics> {
     app.dashboard.reads.fetch_add(1, Ordering::Relaxed);
     let mut conn = app.db.read().await?;
     let counts = store::counts(conn.conn(), Moment::of(app.clock.now())).await?;
-    let (users, unknown) = app.realtime.online();
-    Ok(Metrics::of(&counts, users.len() as u64 + unknown))
+    Ok(Metrics::of(&counts, app.realtime.online()))
 }
 
 /// The latest activities, from the log, the newest first.

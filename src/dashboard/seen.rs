@@ -58,7 +58,7 @@ impl Seen {
 pub async fn flush_seen(app: &App) -> Result<()> {
     let now = app.clock.now();
     // Whoever has a stream open is here, without asking for anything.
-    for user in app.realtime.online().0 {
+    for user in app.realtime.users_online() {
         app.dashboard.see(UserId(user), now);
     }
     loop {

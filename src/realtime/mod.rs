@@ -166,7 +166,7 @@ impl Realtime {
             numbering,
             self.typing.run(self),
             self.roster.run(self),
-            self.nodes.run(&self.bus, &self.roster),
+            self.nodes.run(&self.bus, &self.roster, &self.online),
             self.relay()
         );
     }
@@ -176,9 +176,15 @@ impl Realtime {
         self.tuning.heartbeat
     }
 
-    /// The users who have a stream open on this node, and how many streams are open of nobody in particular.
-    pub fn online(&self) -> (Vec<Uuid>, u64) {
-        self.online.now()
+    /// The users who have a stream open on this node.
+    pub fn users_online(&self) -> Vec<Uuid> {
+        self.online.users()
+    }
+
+    /// How many users have a stream open, and how many streams are open of nobody in particular. A user of several
+    /// nodes counts at each.
+    pub fn online(&self) -> u64 {
+        self.online.count() + self.nodes.online()
     }
 
     /// Whether the server is about to stop, so that nothing new should begin.

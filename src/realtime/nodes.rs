@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     bus::{Bus, Subject},
     event::Key,
+    online::Online,
     roster::{Roster, Told},
 };
 
@@ -44,7 +45,7 @@ struct Letter {
 #[derive(Debug, Serialize, Deserialize)]
 enum Content {
     /// It lives.
-    Beat,
+    Beat { online: u64 },
     /// It stops: its clients come to the others.
     Leaving,
     /// Users whose entries there have changed.
@@ -69,6 +70,8 @@ struct Peer {
     heard: u64,
     asked: Option<Instant>,
     leaving: bool,
+    /// How many users and unknown clients have a stream open there.
+    online: u64,
     /// Whose entries were told since the beginning of the whole that is being told.
     listed: Option<HashSet<(Key, Uuid)>>,
 }
@@ -88,8 +91,13 @@ impl Nodes {
         1 + self.peers().values().filter(|peer| !peer.leaving).count()
     }
 
+    /// How many users and unknown clients have a stream open at the others; a user of several nodes counts at each.
+    pub(super) fn online(&self) -> u64 {
+        self.peers().values().map(|peer| peer.online).sum()
+    }
+
     /// Beats, and hears the others, for as long as the server runs.
-    pub(super) async fn run(&self, bus: &Bus, roster: &Roster) {
+    pub(super) async fn run(&self, bus: &Bus, roster: &Roster, online: &Online) {
         if bus.is_connected().is_none() {
             return;
         }
@@ -106,7 +114,7 @@ impl Nodes {
                     Err(error) => tracing::warn!(%error, "what another node tells cannot be understood"),
                 },
                 _ = beat.tick() => {
-                    self.write(bus, Content::Beat);
+                    self.write(bus, Content::Beat { online: online.count() });
                     // Who was not listening cannot say that the others were silent.
                     let listened = bus.is_connected() == Some(true) && last.elapsed() < 2 * BEAT;
                     last = Instant::now();
@@ -164,7 +172,7 @@ impl Nodes {
         let mut peers = self.peers();
         let peer = peers.entry(Key::clone(&from)).or_insert_with(|| {
             tracing::info!(node = %from, "another node is there");
-            Peer { seen: Instant::now(), heard: 0, asked: None, leaving: false, listed: None }
+            Peer { seen: Instant::now(), heard: 0, asked: None, leaving: false, online: 0, listed: None }
         });
         peer.seen = Instant::now();
         if let Content::Ask(whom) = &content {
@@ -216,7 +224,11 @@ impl Peer {
     /// Takes up what the node tells; false when something before it is missing.
     fn read(&mut self, roster: &Roster, from: &Key, serial: u64, content: Content) -> bool {
         match content {
-            Content::Beat | Content::Ask(_) => serial == self.heard,
+            Content::Beat { online } => {
+                self.online = online;
+                serial == self.heard
+            }
+            Content::Ask(_) => serial == self.heard,
             Content::Leaving => {
                 self.leaving = true;
                 roster.await_return(from, COMING_BACK);

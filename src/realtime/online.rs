@@ -40,9 +40,13 @@ impl Online {
         }
     }
 
-    pub(super) fn now(&self) -> (Vec<Uuid>, u64) {
+    pub(super) fn users(&self) -> Vec<Uuid> {
+        self.state().users.keys().copied().collect()
+    }
+
+    pub(super) fn count(&self) -> u64 {
         let state = self.state();
-        (state.users.keys().copied().collect(), state.unknown)
+        state.users.len() as u64 + state.unknown
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,3 +7,4 @@ mod rolling;
 mod storm;
 mod streams;
 mod support;
+mod work;

@@ -1,0 +1,55 @@
+//! Work that any node may take on, and figures that are those of all.
+
+use serde_json::json;
+
+use crate::support::{NODES, eventually, run};
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn an_export_is_made_by_whichever_node_and_told_at_all() {
+    run(&[], async |cluster| {
+        let ann = cluster.user(0).await;
+        for number in 0..3 {
+            let snippet = json!({ "title": format!("{number}"), "content": "x", "visibility": "private" });
+            ann.post("/v1/snippets", &snippet).await.expect(201);
+        }
+        let mut streams = Vec::new();
+        for index in 0..NODES {
+            streams.push(cluster.at(index, &ann).subscribe("topics=exports").await);
+        }
+        for index in 0..NODES {
+            let export = cluster.at(index, &ann).post("/v1/exports", &json!({ "format": "zip" })).await;
+            let id = export.expect(202).id();
+            for stream in &mut streams {
+                let completed = stream.until("export_completed").await;
+                assert_eq!((&completed.data["id"], &completed.data["total"]), (&json!(id), &json!(3)));
+                // Whoever made it, the link leads to it everywhere.
+                let link = completed.data["download_url"].as_str().expect("a link").to_owned();
+                cluster.anonymous(index + 1).get(&link).await.expect(200);
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn the_dashboard_is_the_same_at_all_nodes() {
+    run(&[], async |cluster| {
+        let (ann, bob) = (cluster.user(0).await, cluster.user(1).await);
+        let _anns = cluster.at(0, &ann).subscribe("topics=snippets").await;
+        let _bobs = cluster.at(1, &bob).subscribe("topics=snippets").await;
+        let snippet = json!({ "title": "One", "content": "x" });
+        cluster.at(1, &ann).post("/v1/snippets", &snippet).await.expect(201);
+        for index in 0..NODES {
+            eventually("each node shows what there is at all", async || {
+                let shown = cluster.anonymous(index).get("/v1/dashboard").await.expect(200).json();
+                let is_whole = shown["online"] == 2
+                    && shown["total_snippets"]["value"] == 1
+                    && shown["active_users"]["value"] == 2
+                    && shown["activity"][0]["snippet"]["title"] == "One";
+                is_whole.then_some(())
+            })
+            .await;
+        }
+    });
+}
