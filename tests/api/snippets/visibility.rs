@@ -102,6 +102,7 @@ async fn events_of_a_private_snippet_reach_only_who_may_read_it(app: &TestApp) {
     let (owner, stranger) = (app.user("owner").await, app.user("stranger").await);
     let feed = stranger.subscribe("topics=snippets").await;
     let private = owner.has_snippet_that_is("private").await;
+    app.settled().await;
     let topic = format!("snippets:{}", private.trim_start_matches("/v1/snippets/"));
     let mut own = owner.subscribe(&format!("topics=snippets,{topic}&presence=off")).await;
     let denied = stranger.subscribe(&format!("topics=snippets,{topic}")).await;

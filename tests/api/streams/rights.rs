@@ -64,6 +64,7 @@ pub(super) async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(
 pub(super) async fn a_deleted_snippet_ends_its_topic(app: &TestApp) {
     let ann = app.user("ann").await;
     let path = ann.has_snippet_that_is("public").await;
+    app.settled().await;
     let mut stream =
         ann.subscribe(&format!("presence=off&topics=snippets:{}", &path["/v1/snippets/".len()..])).await;
     ann.delete(&path).await.expect(204);
@@ -122,6 +123,7 @@ pub(super) async fn a_new_password_ends_the_streams_of_other_sessions(app: &Test
 pub(super) async fn a_deleted_account_ends_its_streams(app: &TestApp) {
     let ann = app.user("ann").await;
     ann.has_snippet(json!({})).await;
+    app.settled().await;
     let mut feed = app.anonymous().subscribe("topics=snippets").await;
     let mut stream = ann.subscribe("topics=custom:mine").await;
     ann.delete("/v1/me").await.expect(204);
