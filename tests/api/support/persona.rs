@@ -136,6 +136,8 @@ impl Persona {
 /// A client with connections of its own. It trusts no certificates, which it would read anew each time: nothing here
 /// speaks TLS, and hundreds of clients open at once.
 pub fn new_client() -> Client {
+    // The library wants one all the same; the program installs it only where it uses it.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = Client::builder().no_proxy().redirect(Policy::none()).tls_certs_only([]);
     client.build().expect("a client")
 }
