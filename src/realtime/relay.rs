@@ -52,8 +52,12 @@ struct Update {
     orders: Vec<Order>,
 }
 
-/// Who has the user's entries after an update, and which they are; nothing where none was meant.
-type Updated = Option<(Key, Told)>;
+/// Which node has answered, how many of its entries were meant, and how the user's entries are there; nothing where
+/// the question was not understood.
+type Updated = Option<(Key, usize, Told)>;
+
+/// How often an update is asked for whose entries have changed before it came to them.
+const ATTEMPTS: usize = 3;
 
 impl Realtime {
     /// Tells those who are connected now, at all nodes. A hub that has thousands of commands waiting misses it: what is
@@ -143,23 +147,29 @@ impl Realtime {
         connection: Option<Uuid>,
         change: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>>,
     ) -> Result<Json> {
-        let orders = self.roster.update(key, user, connection, change)?;
-        if !orders.is_empty() {
-            let update = Update { topic: Key::clone(key), user, orders };
-            let question = serde_json::to_vec(&update).map_err(|error| Error::Internal(error.to_string()))?;
-            let mut obeyed = false;
-            let hear = |answer: &[u8]| -> Option<()> {
-                if let Ok(Some((node, told))) = serde_json::from_slice::<Updated>(answer) {
-                    obeyed |= self.roster.hear(&node, told).is_ok();
-                }
-                None
-            };
-            self.bus.ask(Subject::Updates, question, self.nodes.count() - 1, PATIENCE, hear).await?;
-            if !obeyed {
-                return Err(Error::Overloaded); // The entry has changed or moved meanwhile.
+        for _ in 0..ATTEMPTS {
+            let orders = self.roster.update(key, user, connection, &change)?;
+            if orders.is_empty() || self.have_obeyed(key, user, orders).await? {
+                return self.roster.shown(key, user);
             }
         }
-        self.roster.shown(key, user)
+        Err(Error::Overloaded) // The entries change or move all the time.
+    }
+
+    /// Asks the other nodes to change their entries, and hears how they are there; false when one of them was another
+    /// by then.
+    async fn have_obeyed(&self, key: &Key, user: Uuid, orders: Vec<Order>) -> Result<bool> {
+        let (wanted, mut obeyed) = (orders.len(), 0);
+        let update = Update { topic: Key::clone(key), user, orders };
+        let question = serde_json::to_vec(&update).map_err(|error| Error::Internal(error.to_string()))?;
+        let hear = |answer: &[u8]| -> Option<()> {
+            if let Ok(Some((node, count, told))) = serde_json::from_slice::<Updated>(answer) {
+                obeyed += self.roster.hear(&node, told).map_or(0, |()| count);
+            }
+            None
+        };
+        self.bus.ask(Subject::Updates, question, self.nodes.count() - 1, PATIENCE, hear).await?;
+        Ok(obeyed >= wanted)
     }
 
     async fn change_here(&self, change: TopicChange) -> Result<Vec<String>> {
@@ -190,7 +200,7 @@ impl Realtime {
                     changes.push(self.answer(question));
                 },
                 question = updates.next_question() => {
-                    let updated = understand(question.payload()).and_then(|update| self.obey_update(update));
+                    let updated = understand(question.payload()).map(|update| self.obey_update(update));
                     self.reply(&question, &updated);
                 }
                 Some(()) = changes.next() => {}
@@ -212,10 +222,10 @@ impl Realtime {
         }
     }
 
-    fn obey_update(&self, update: Update) -> Updated {
+    fn obey_update(&self, update: Update) -> (Key, usize, Told) {
         let Update { topic, user, orders } = update;
-        let told = self.roster.obey(&topic, user, orders)?;
-        Some((self.nodes.name(), told))
+        let (obeyed, told) = self.roster.obey(&topic, user, orders);
+        (self.nodes.name(), obeyed, told)
     }
 
     async fn answer(&self, question: Question) {

@@ -8,16 +8,21 @@ use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use crate::storage::{Database, Storage};
 
 /// What stands in one schema alone, or differently.
-const DIFFERENT: [&str; 4] = [
+const DIFFERENT: [&str; 7] = [
     // PostgreSQL's writers take the order of `id`; the sequencer gives the places later.
     "column events.id INTEGER NOT NULL",
     "column events.seq INTEGER",
     "column events.seq INTEGER NOT NULL",
     "index events_unnumbered",
+    // SQLite's index of search takes what is written together at once, and asks how much is hidden.
+    "column search_pending.place INTEGER NOT NULL",
+    "column search_pending.terms TEXT NOT NULL",
+    "index search_entries_hidden",
 ];
 
 /// Columns that are indexed but never sorted by, only compared.
-const NEVER_SORTED: [&str; 2] = ["rooms.visibility", "snippets.visibility"];
+const NEVER_SORTED: [&str; 5] =
+    ["dashboard_counts.kind", "jobs.kind", "jobs.status", "rooms.visibility", "snippets.visibility"];
 
 const SQLITE: &str = "
     SELECT 'column ' || t.name || '.' || c.name || ' ' || c.type || iif(c.\"notnull\" OR c.pk, ' NOT NULL', '')

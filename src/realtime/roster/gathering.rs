@@ -168,7 +168,8 @@ impl Gathering {
         let Some(person) = self.people.get_mut(&user) else { return };
         let Some(entry) = person.entries.iter_mut().find(|entry| entry.id == id) else { return };
         if entry.told == Told::Nobody {
-            entry.meta.fields = fields;
+            // No watcher here knows it, but another node or whoever asked may: what has changed has another name.
+            (entry.meta.phx_ref, entry.meta.fields) = (phx_ref, fields);
             return;
         }
         let phx_ref_prev = Some(entry.meta.phx_ref.clone());

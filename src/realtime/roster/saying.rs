@@ -53,21 +53,22 @@ impl Roster {
         Ok(elsewhere)
     }
 
-    /// Does what another node asks for. Answers with the user's entries here; nothing where none was meant.
-    pub(in super::super) fn obey(&self, key: &Key, user: Uuid, orders: Vec<Order>) -> Option<Told> {
+    /// Does what another node asks for. Answers with how many entries were meant, and the user's entries here, so that
+    /// whoever asked for an entry's earlier version can ask again.
+    pub(in super::super) fn obey(&self, key: &Key, user: Uuid, orders: Vec<Order>) -> (usize, Told) {
         let mut table = self.lock();
-        let mut obeyed = false;
+        let mut obeyed = 0;
         for Order { phx_ref, fields } in orders {
             let own = |entry: &&Entry| entry.holder.is_own() && entry.meta.phx_ref == phx_ref;
             let id = table.entries(key, user).find(own).map(|entry| entry.id);
             if let Some(id) = id {
                 self.change(&mut table, key, user, id, fields);
-                obeyed = true;
+                obeyed += 1;
             }
         }
-        let told = obeyed.then(|| table.told(key, user));
+        let told = table.told(key, user);
         self.touch(table, key);
-        told
+        (obeyed, told)
     }
 
     /// A user as others see them.
