@@ -8,6 +8,9 @@
 //! `/proc`, so this needs Linux; `unzip` and `python3` check the archive where they are there.
 
 mod data;
+mod person;
+#[path = "../support/server.rs"]
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod server;
 
 use std::{
@@ -19,9 +22,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::server::{Person, Server};
+use crate::{
+    person::Person,
+    server::{PROGRAM, Server},
+};
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// How long requests are measured before the export.
 const QUIET: Duration = Duration::from_secs(30);
@@ -46,11 +53,12 @@ async fn run() -> Result<(), Failure> {
         }
     }
     let folder = tempfile::tempdir()?;
-    let data = folder.path().to_str().ok_or("the folder has no name")?;
-    let owner = Person::register(&Server::start(data, &settings)?).await?.id;
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let start = || Server::start(Path::new(PROGRAM), folder.path(), &settings);
+    let owner = Person::register(&start()?).await?.id;
     data::fill(&folder.path().join("snippetbox.db"), &owner, snippets).await?;
 
-    let server = Server::start(data, &settings)?;
+    let server = start()?;
     let person = Person::sign_in(&server).await?;
     measure(&server, &person, &mut async |asked| Ok(asked < Duration::from_secs(5))).await?; // To warm up.
     let before = measure(&server, &person, &mut async |asked| Ok(asked < QUIET)).await?;
@@ -73,7 +81,7 @@ async fn run() -> Result<(), Failure> {
     }
     let archive = folder.path().join("archive.zip");
     download(&person, &export, &archive).await?;
-    println!("memory: {} KiB after the download", server.memory()?);
+    println!("memory: {} KiB after the download", server.process.resident_kib()?);
     verify(&archive, &folder.path().join("snippetbox.db"));
     Ok(())
 }
@@ -99,7 +107,7 @@ async fn measure(
     let list = person.get("/v1/snippets?limit=20").await?;
     let one = format!("/v1/snippets/{}", list["data"][0]["id"].as_str().ok_or("no snippet")?);
     let begun = Instant::now();
-    let mut measured = Measured { times: Vec::new(), memory: server.memory()? };
+    let mut measured = Measured { times: Vec::new(), memory: server.process.resident_kib()? };
     for number in 0.. {
         let due = begun + BETWEEN * u32::try_from(number)?;
         tokio::time::sleep_until(due.into()).await;
@@ -117,7 +125,7 @@ async fn measure(
         }
         measured.times.push(due.elapsed());
         if number % LOOKS == 0 {
-            measured.memory = measured.memory.max(server.memory()?);
+            measured.memory = measured.memory.max(server.process.resident_kib()?);
             if !goes_on(begun.elapsed()).await? {
                 break;
             }

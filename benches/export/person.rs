@@ -1,47 +1,9 @@
-//! The real program, and somebody who uses it.
-
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-};
+//! Somebody who uses the program.
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::Failure;
-
-pub struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    pub fn start(folder: &str, settings: &[String]) -> Result<Self, Failure> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_snippetbox"))
-            .args(["--listen", "127.0.0.1:0", "--log", "warn", "--rate-limit", "0", "--data-dir", folder])
-            .args(settings)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).ok_or("no address")?;
-        Ok(Self { url: url.to_owned(), child })
-    }
-
-    /// Resident memory, in KiB.
-    pub fn memory(&self) -> Result<u64, Failure> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.split_whitespace().nth(1).ok_or("no figure")?.parse()?)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // It may have ended by itself.
-        let _ = self.child.wait();
-    }
-}
+use crate::{Failure, server::Server};
 
 pub struct Person {
     pub client: Client,
@@ -70,7 +32,12 @@ impl Person {
     fn nobody(server: &Server) -> Self {
         // The client asks for it even where it speaks no TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { client: Client::new(), url: server.url.clone(), id: String::new(), token: String::new() }
+        Self {
+            client: Client::new(),
+            url: format!("http://{}", server.address),
+            id: String::new(),
+            token: String::new(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
