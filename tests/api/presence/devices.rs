@@ -12,6 +12,7 @@ on_both_databases![
     a_reconnect_within_the_grace_is_not_noticed,
     without_a_grace_a_cut_is_a_leave with ["--presence-grace", "0s"],
     an_update_is_told_in_place,
+    each_update_has_a_name_of_its_own,
     an_update_is_of_the_connection_that_the_request_names,
     an_update_that_breaks_a_rule_changes_nothing,
     who_is_not_there_has_nothing_to_update,
@@ -107,6 +108,19 @@ async fn an_update_is_told_in_place(app: &TestApp) {
     let newest = &diff.data["joins"][&ann.id]["metas"][0];
     assert_eq!(newest["phx_ref_prev"], new["phx_ref"]);
     assert_eq!((newest.get("status"), &newest["at"]), (None, &json!({ "line": 3 })));
+}
+
+/// Before anybody is told of it too: whoever asked knows the name, and so may another node.
+async fn each_update_has_a_name_of_its_own(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let topic = topic_of(&ann, "public").await;
+    let (_stream, _) = watch(&ann, &topic, "").await;
+    let mut names = std::collections::BTreeSet::new();
+    for number in 0..5 {
+        let said = ann.patch(&format!("/v1/presence/{topic}"), &json!({ "number": number })).await;
+        names.insert(said.expect(200).json()["metas"][0]["phx_ref"].to_string());
+    }
+    assert_eq!(names.len(), 5, "{names:?}");
 }
 
 async fn an_update_is_of_the_connection_that_the_request_names(app: &TestApp) {
