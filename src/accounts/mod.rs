@@ -152,7 +152,7 @@ pub async fn register(app: &App, tx: &mut WriteTx, registration: Registration) -
         version: 1,
         created_at: app.clock.now(),
     };
-    store::insert(tx.conn(), &user, &registration.password_hash).await.map_err(taken)?;
+    store::insert(tx.conn().await?, &user, &registration.password_hash).await.map_err(taken)?;
     Ok(user)
 }
 
@@ -168,10 +168,10 @@ pub async fn me(app: &App, caller: &Caller) -> Result<User> {
 
 /// The account of who knew the password, unless it was changed since; until the transaction ends it stays.
 pub async fn confirm(tx: &mut WriteTx, proof: &Proof) -> Result<User> {
-    if store::hold_hash(tx.conn(), proof.user).await?.as_ref() != Some(&proof.password_hash) {
+    if store::hold_hash(tx.conn().await?, proof.user).await?.as_ref() != Some(&proof.password_hash) {
         return Err(Error::InvalidCredentials);
     }
-    store::find(tx.conn(), proof.user).await?.ok_or(Error::NotFound("user"))
+    store::find(tx.conn().await?, proof.user).await?.ok_or(Error::NotFound("user"))
 }
 
 /// What everybody may know of a user, and the version of it.
@@ -184,7 +184,7 @@ pub async fn profile(app: &App, id: UserId) -> Result<(Profile, i64)> {
 ///
 /// Whoever needs rooms and users holds the users first.
 pub async fn hold(tx: &mut WriteTx, ids: &[UserId]) -> Result<Vec<User>> {
-    if ids.is_empty() { Ok(Vec::new()) } else { store::hold(tx.conn(), ids).await }
+    if ids.is_empty() { Ok(Vec::new()) } else { store::hold(tx.conn().await?, ids).await }
 }
 
 /// The account behind an e-mail address and a password. Takes the same time whichever of them is wrong.
@@ -233,16 +233,16 @@ pub async fn change(
             other => other,
         })?;
     }
-    store::update(tx.conn(), id, &change).await.map_err(taken)?;
+    store::update(tx.conn().await?, id, &change).await.map_err(taken)?;
     if change.password.is_some() {
         credentials::end_others(app, tx, caller).await?;
     }
-    store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))
+    store::find(tx.conn().await?, id).await?.ok_or(Error::NotFound("user"))
 }
 
 async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64) -> bool) -> Result<UserId> {
     let id = caller.require(Scope::Write)?.id;
-    let user = store::find(tx.conn(), id).await?.ok_or(Error::NotFound("user"))?;
+    let user = store::find(tx.conn().await?, id).await?.ok_or(Error::NotFound("user"))?;
     if allows(user.version) { Ok(id) } else { Err(Error::Stale) }
 }
 
@@ -255,10 +255,10 @@ pub async fn delete(
     allows: impl Fn(i64) -> bool,
 ) -> Result<()> {
     let id = require_version(tx, caller, allows).await?;
-    store::lock(tx.conn(), id).await?;
+    store::lock(tx.conn().await?, id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
     chat::forget(app, tx, caller).await?;
-    store::delete(tx.conn(), id).await?;
+    store::delete(tx.conn().await?, id).await?;
     let event = NewEvent {
         kind: "account_deleted",
         topic: guard(id),
@@ -270,7 +270,7 @@ pub async fn delete(
         data: Json::of(&id)?,
         at: app.clock.now(),
     };
-    realtime::append(tx.conn(), event).await?;
+    realtime::append(tx, event).await?;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ async fn tell(
         data: Json::of(data)?,
         at: app.clock.now(),
     };
-    realtime::append(tx.conn(), event).await?;
+    realtime::append(tx, event).await?;
     Ok(())
 }
 

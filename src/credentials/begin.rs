@@ -19,7 +19,7 @@ use crate::{
 pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
     let mut tx = app.db.write().await?;
     if let Some(who) = &caller.identity {
-        require(store::hold(tx.conn(), who.credential).await?)?;
+        require(store::hold(&mut tx, who.credential).await?)?;
     }
     Ok(tx)
 }
@@ -31,7 +31,7 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
 pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
     let who = caller.require_user()?;
     let mut tx = app.db.write().await?;
-    require(store::hold_alone(tx.conn(), who.credential).await?)?;
+    require(store::hold_alone(&mut tx, who.credential).await?)?;
     Ok(tx)
 }
 

@@ -183,7 +183,7 @@ async fn issue(app: &App, tx: &mut WriteTx, new: New<'_>) -> Result<Issued> {
         expires_at: new.expires_at,
         token,
     };
-    store::insert(tx.conn(), &issued, &seal::digest(&[issued.token.as_bytes()]), &new).await?;
+    store::insert(tx.conn().await?, &issued, &seal::digest(&[issued.token.as_bytes()]), &new).await?;
     Ok(issued)
 }
 
@@ -202,7 +202,7 @@ pub async fn tokens(
 /// Revokes one of the caller's personal access tokens, and ends the streams opened with it.
 pub async fn revoke_token(app: &App, tx: &mut WriteTx, caller: &Caller, id: CredentialId) -> Result<()> {
     let who = caller.require(Scope::Write)?;
-    if !store::is_token_of(tx.conn(), id, who.id).await? {
+    if !store::is_token_of(tx.conn().await?, id, who.id).await? {
         return Err(Error::NotFound("token"));
     }
     end(app, tx, id).await
@@ -216,14 +216,14 @@ pub async fn end_current(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result
 /// Ends all credentials of the caller but the one in use and its stream tokens.
 pub async fn end_others(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let who = caller.require_user()?;
-    for id in store::others(tx.conn(), who.id, who.credential).await? {
+    for id in store::others(tx.conn().await?, who.id, who.credential).await? {
         end(app, tx, id).await?;
     }
     Ok(())
 }
 
 async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
-    for id in store::family(tx.conn(), id).await? {
+    for id in store::family(tx.conn().await?, id).await? {
         let event = NewEvent {
             kind: "credential_revoked",
             topic: guard(id),
@@ -235,9 +235,9 @@ async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
             data: Json::of(&id)?,
             at: app.clock.now(),
         };
-        realtime::append(tx.conn(), event).await?;
+        realtime::append(tx, event).await?;
     }
-    store::delete(tx.conn(), id).await
+    store::delete(tx.conn().await?, id).await
 }
 
 /// The topic that ends with a credential; streams opened with it stand on it.
@@ -261,7 +261,7 @@ pub async fn flush_last_used(app: &App) -> Result<()> {
     }
     let mut tx = app.db.write().await?;
     for (id, at) in noted {
-        store::touch(tx.conn(), id, at).await?;
+        store::touch(tx.conn().await?, id, at).await?;
     }
     tx.commit().await
 }
@@ -269,6 +269,6 @@ pub async fn flush_last_used(app: &App) -> Result<()> {
 /// Removes credentials that have ended.
 pub async fn remove_expired(app: &App) -> Result<()> {
     let mut tx = app.db.write().await?;
-    store::delete_expired(tx.conn(), app.clock.now()).await?;
+    store::delete_expired(tx.conn().await?, app.clock.now()).await?;
     tx.commit().await
 }

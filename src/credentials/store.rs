@@ -8,7 +8,7 @@ use super::{CredentialId, Identity, Issued, Kind, New, Scope, Token};
 use crate::{
     accounts::{Name, Role, UserId},
     clock::Timestamp,
-    db::{Conn, Text, on_conn, push_keys},
+    db::{Conn, Later, Text, WriteTx, on_conn, push_keys},
     error::{Error, Result},
 };
 
@@ -92,20 +92,17 @@ macro_rules! present {
 const PRESENT: &str = present!();
 
 /// Whether a credential is there, which it then is until the transaction ends.
-pub(super) async fn hold(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
-    let sql = conn.sql(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c"));
-    is_present(conn, sql, id).await
+pub(super) async fn hold(tx: &mut WriteTx, id: CredentialId) -> Result<bool> {
+    is_present(tx.later(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c")), id).await
 }
 
 /// The same, while no other transaction holds a credential of this user.
-pub(super) async fn hold_alone(conn: Conn<'_>, id: CredentialId) -> Result<bool> {
-    let sql = conn.sql(PRESENT, concat!(present!(), " FOR UPDATE OF u, c"));
-    is_present(conn, sql, id).await
+pub(super) async fn hold_alone(tx: &mut WriteTx, id: CredentialId) -> Result<bool> {
+    is_present(tx.later(PRESENT, concat!(present!(), " FOR UPDATE OF u, c")), id).await
 }
 
-async fn is_present(conn: Conn<'_>, sql: &'static str, id: CredentialId) -> Result<bool> {
-    let found: Option<CredentialId> =
-        on_conn!(conn, |c| sqlx::query_scalar(sql).bind(id).fetch_optional(c).await?);
+async fn is_present(statement: Later<'_>, id: CredentialId) -> Result<bool> {
+    let found: Option<(CredentialId,)> = statement.bind(id).find().await?;
     Ok(found.is_some())
 }
 

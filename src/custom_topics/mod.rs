@@ -133,7 +133,7 @@ pub async fn publish(
         data: data.0,
         at: app.clock.now(),
     };
-    realtime::append(tx.conn(), event).await
+    realtime::append_numbered(tx, event).await
 }
 
 /// Tells those who listen at this moment; nothing is kept.

@@ -115,12 +115,12 @@ struct Told {
 /// others that count wait until it ends.
 pub async fn count_snippets(tx: &mut WriteTx, by: i64, lane: SnippetId, now: Timestamp) -> Result<()> {
     let lane = i64::from(lane.0.as_bytes()[15] % LANES);
-    store::count(tx.conn(), "snippets", minute(now), lane, by).await
+    store::count(tx, "snippets", minute(now), lane, by).await
 }
 
 /// Counts views of a minute.
 pub async fn count_views(tx: &mut WriteTx, minute: i64, views: i64) -> Result<()> {
-    store::count(tx.conn(), "views", minute, 0, views).await
+    store::count(tx, "views", minute, 0, views).await
 }
 
 /// Everything that the dashboard shows, as of now.

@@ -69,12 +69,12 @@ pub async fn flush_seen(app: &App) -> Result<()> {
         let mut tx = app.db.write().await?;
         let mut sightings: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         for (user, hour) in &some {
-            if let Some(before) = store::see(tx.conn(), *user, *hour).await? {
+            if let Some(before) = store::see(tx.conn().await?, *user, *hour).await? {
                 *sightings.entry((*hour, before)).or_default() += 1;
             }
         }
         for ((hour, before), users) in sightings {
-            store::count_sightings(tx.conn(), hour, before, users).await?;
+            store::count_sightings(tx.conn().await?, hour, before, users).await?;
         }
         tx.commit().await?;
         app.dashboard.seen.written(&some);

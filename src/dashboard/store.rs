@@ -4,26 +4,17 @@ use super::figures::{Counts, Moment};
 use crate::{
     accounts::UserId,
     clock::Timestamp,
-    db::{Conn, on_conn},
+    db::{Conn, WriteTx, on_conn},
     error::Result,
 };
 
 /// The hour of those who were not seen before.
 const NEVER: i64 = -1;
 
-pub(super) async fn count(conn: Conn<'_>, kind: &str, minute: i64, lane: i64, amount: i64) -> Result<()> {
-    on_conn!(conn, |c| sqlx::query(
-        "INSERT INTO dashboard_counts (kind, minute, lane, amount) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (kind, minute, lane) DO UPDATE SET amount = dashboard_counts.amount + excluded.amount"
-    )
-    .bind(kind)
-    .bind(minute)
-    .bind(lane)
-    .bind(amount)
-    .execute(c)
-    .await
-    .map(drop)?);
-    Ok(())
+pub(super) async fn count(tx: &mut WriteTx, kind: &str, minute: i64, lane: i64, amount: i64) -> Result<()> {
+    const COUNT: &str = "INSERT INTO dashboard_counts (kind, minute, lane, amount) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, minute, lane) DO UPDATE SET amount = dashboard_counts.amount + excluded.amount";
+    tx.later(COUNT, COUNT).bind(kind).bind(minute).bind(lane).bind(amount).run().await
 }
 
 pub(super) async fn counts(conn: Conn<'_>, at: Moment) -> Result<Counts> {

@@ -65,7 +65,7 @@ async fn look(app: &App, told: &mut Told) -> Result<()> {
     }
     if told.folded != Some(hour(now)) {
         let mut tx = app.db.write().await?;
-        store::fold(tx.conn(), now).await?;
+        store::fold(tx.conn().await?, now).await?;
         tx.commit().await?;
         told.folded = Some(hour(now));
     }

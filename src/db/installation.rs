@@ -21,7 +21,7 @@ impl Db {
     /// When the database does not answer.
     pub async fn installation(&self, fresh: Installation) -> Result<Installation> {
         let mut tx = self.write().await?;
-        on_conn!(tx.conn(), |c| sqlx::query(
+        on_conn!(tx.conn().await?, |c| sqlx::query(
             "INSERT INTO installation (id, epoch, secret) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING"
         )
         .bind(fresh.epoch)
@@ -29,10 +29,11 @@ impl Db {
         .execute(c)
         .await
         .map(drop)?);
-        let installation =
-            on_conn!(tx.conn(), |c| sqlx::query_as("SELECT epoch, secret FROM installation WHERE id = 1")
-                .fetch_one(c)
-                .await?);
+        let installation = on_conn!(tx.conn().await?, |c| sqlx::query_as(
+            "SELECT epoch, secret FROM installation WHERE id = 1"
+        )
+        .fetch_one(c)
+        .await?);
         tx.commit().await?;
         Ok(installation)
     }
@@ -54,7 +55,7 @@ impl WriteTx {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_first_user(&mut self, user: Uuid) -> Result<bool> {
-        Ok(on_conn!(self.conn(), |c| sqlx::query(
+        Ok(on_conn!(self.conn().await?, |c| sqlx::query(
             "UPDATE installation SET first_user = $1 WHERE first_user IS NULL"
         )
         .bind(user)

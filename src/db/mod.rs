@@ -9,6 +9,7 @@
 
 mod backup;
 mod installation;
+mod later;
 mod migrate;
 mod postgres;
 mod shared;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 pub use self::{
     backup::{BackupError, backup, renew_epoch, restore},
     installation::Installation,
+    later::Later,
     migrate::StartError,
     shared::{Shared, push_keys},
     text::Text,
@@ -117,11 +119,22 @@ enum OpenTx {
 }
 
 impl WriteTx {
-    /// The connection, for one query.
-    pub fn conn(&mut self) -> Conn<'_> {
-        match &mut self.open {
-            OpenTx::Sqlite(write) => Conn::Sqlite(write.conn()),
+    /// The connection, for one query. What was put off has run before.
+    ///
+    /// # Errors
+    /// When that was refused.
+    pub async fn conn(&mut self) -> Result<Conn<'_>> {
+        Ok(match &mut self.open {
+            OpenTx::Sqlite(write) => Conn::Sqlite(write.conn().await?),
             OpenTx::Postgres(tx) => Conn::Postgres(tx),
+        })
+    }
+
+    /// A statement that may run along with later ones, which saves the way to SQLite's thread and back.
+    pub fn later(&mut self, sqlite: &'static str, postgres: &'static str) -> Later<'_> {
+        match &mut self.open {
+            OpenTx::Sqlite(write) => Later::sqlite(write, sqlite),
+            OpenTx::Postgres(tx) => Later::postgres(tx, postgres),
         }
     }
 

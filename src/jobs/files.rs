@@ -40,7 +40,7 @@ pub async fn remove_expired(app: &App) -> Result<()> {
     for job in expired {
         app.files.remove(&job.file()).await?;
         let mut tx = app.db.write().await?;
-        store::delete(tx.conn(), job.id).await?;
+        store::delete(tx.conn().await?, job.id).await?;
         tx.commit().await?;
     }
     Ok(())

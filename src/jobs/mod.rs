@@ -66,7 +66,7 @@ pub async fn add(
 ) -> Result<Job> {
     let who = caller.require_user()?;
     let (id, kind) = new;
-    if store::count(tx.conn(), who.id, kind).await? >= PER_USER {
+    if store::count(tx.conn().await?, who.id, kind).await? >= PER_USER {
         return Err(Error::Conflict("you have 20 of these already: remove one, or wait until one expires"));
     }
     let job = Job {
@@ -84,7 +84,7 @@ pub async fn add(
         finished_at: None,
         expires_at: None,
     };
-    store::insert(tx.conn(), &job).await?;
+    store::insert(tx.conn().await?, &job).await?;
     Ok(job)
 }
 
@@ -134,10 +134,10 @@ pub async fn cancel_or_remove(
     id: JobId,
 ) -> Result<Job> {
     caller.require(Scope::Write)?;
-    let found = store::lock(tx.conn(), id).await?;
+    let found = store::lock(tx.conn().await?, id).await?;
     let job = found.filter(|job| may_see(caller, job, kind)).ok_or(Error::NotFound(kind.name()))?;
     if job.status.is_final() {
-        store::delete(tx.conn(), id).await?;
+        store::delete(tx.conn().await?, id).await?;
         return Ok(job);
     }
     if job.checkpoint > 0 {
@@ -146,7 +146,7 @@ pub async fn cancel_or_remove(
     let now = app.clock.now();
     let expires_at = Some(now.plus(app.settings.export_ttl));
     let cancelled = Job { status: Status::Cancelled, finished_at: Some(now), expires_at, ..job.clone() };
-    store::end(tx.conn(), &cancelled).await?;
+    store::end(tx.conn().await?, &cancelled).await?;
     tell_end(app, tx, Some(caller), &cancelled).await?;
     Ok(job)
 }
@@ -154,7 +154,7 @@ pub async fn cancel_or_remove(
 /// Says how much of a job is done for good, in the transaction that does it. False when the job is somebody else's
 /// by now; then nothing may be done.
 pub async fn reach(tx: &mut WriteTx, job: &Job, checkpoint: i64) -> Result<bool> {
-    store::set_checkpoint(tx.conn(), job, checkpoint).await
+    store::set_checkpoint(tx.conn().await?, job, checkpoint).await
 }
 
 /// Tells the owner that a job has ended, in the transaction that ends it.
@@ -178,7 +178,7 @@ async fn tell_end(app: &App, tx: &mut WriteTx, caller: Option<&Caller>, job: &Jo
         data: shown(app, job)?,
         at: app.clock.now(),
     };
-    realtime::append(tx.conn(), event).await?;
+    realtime::append(tx, event).await?;
     Ok(())
 }
 

@@ -76,7 +76,7 @@ pub async fn run(app: Arc<App>) {
 /// When the database does not answer; then the leases end by themselves.
 pub async fn give_back(app: &App) -> Result<()> {
     let mut tx = app.db.write().await?;
-    store::give_back(tx.conn(), app.jobs.node).await?;
+    store::give_back(tx.conn().await?, app.jobs.node).await?;
     tx.commit().await
 }
 
@@ -86,7 +86,7 @@ async fn claim(app: &App) -> Result<Option<Job>> {
         return Ok(None); // Found out without the writer, which others need.
     }
     let mut tx = app.db.write().await?;
-    let claimed = store::claim(tx.conn(), app.jobs.node, now, now.plus(LEASE)).await?;
+    let claimed = store::claim(tx.conn().await?, app.jobs.node, now, now.plus(LEASE)).await?;
     tx.commit().await?;
     Ok(claimed)
 }
@@ -138,7 +138,7 @@ async fn hold(app: &App, job: &Job, meter: &Meter) {
 
 async fn renew(app: &App, job: &Job, meter: &Meter) -> Result<bool> {
     let mut tx = app.db.write().await?;
-    let held = store::renew(tx.conn(), job, meter.read(), app.clock.now().plus(LEASE)).await?;
+    let held = store::renew(tx.conn().await?, job, meter.read(), app.clock.now().plus(LEASE)).await?;
     tx.commit().await?;
     Ok(held)
 }
@@ -177,7 +177,7 @@ async fn end(app: &App, job: &Job, meter: &Meter, status: Status, error: Option<
     let mut tx = app.db.write().await?;
     // Held first, as by whoever deletes the account with its jobs.
     let is_there = !accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty();
-    let is_ours = is_there && store::end(tx.conn(), &ended).await?;
+    let is_ours = is_there && store::end(tx.conn().await?, &ended).await?;
     if is_ours {
         tell_end(app, &mut tx, None, &ended).await?;
         if job.kind == Kind::Export && status == Status::Completed {

@@ -74,7 +74,7 @@ pub async fn notify(
     if accounts::hold(tx, &[to]).await?.is_empty() {
         return Err(Error::NotFound("user"));
     }
-    let unread_count = store::count_one_more(tx.conn(), to).await?;
+    let unread_count = store::count_one_more(tx.conn().await?, to).await?;
     // Made while the count is held: the ids of one user grow in the order of the changes.
     let notification = Notification {
         id: NotificationId(app.ids.next()),
@@ -84,7 +84,7 @@ pub async fn notify(
         read: false,
         created_at: app.clock.now(),
     };
-    store::insert(tx.conn(), to, &notification).await?;
+    store::insert(tx.conn().await?, to, &notification).await?;
     let told = CountedNotification { notification, unread_count };
     tell(app, tx, by, to, "notification_created", &told).await?;
     Ok(told.notification)
@@ -134,8 +134,8 @@ pub async fn mark(
     let (user, mut unread_count, old) = lock(tx, caller, id).await?;
     let read = read.unwrap_or(old.read);
     if read != old.read {
-        store::set_read(tx.conn(), id, read).await?;
-        unread_count = store::count_fewer(tx.conn(), user, if read { 1 } else { -1 }).await?;
+        store::set_read(tx.conn().await?, id, read).await?;
+        unread_count = store::count_fewer(tx.conn().await?, user, if read { 1 } else { -1 }).await?;
         let told = NotificationsRead { id: Some(id), up_to: None, read, unread_count };
         tell(app, tx, Some(caller), user, "notification_read", &told).await?;
     }
@@ -151,17 +151,17 @@ pub async fn mark_all(
     up_to: Option<NotificationId>,
 ) -> Result<i64> {
     let user = caller.require(Scope::Write)?.id;
-    let before = store::lock_count(tx.conn(), user).await?.unwrap_or(0);
-    let newest = store::find_newest(tx.conn(), user).await?;
+    let before = store::lock_count(tx.conn().await?, user).await?.unwrap_or(0);
+    let newest = store::find_newest(tx.conn().await?, user).await?;
     let Some(last) = newest.map(|newest| up_to.map_or(newest, |id| id.min(newest))) else {
         return Ok(before);
     };
-    let read = store::read_through(tx.conn(), user, last).await?;
+    let read = store::read_through(tx.conn().await?, user, last).await?;
     if read == 0 {
         return Ok(before);
     }
     let read = i64::try_from(read).map_err(|error| Error::Internal(error.to_string()))?;
-    let unread_count = store::count_fewer(tx.conn(), user, read).await?;
+    let unread_count = store::count_fewer(tx.conn().await?, user, read).await?;
     let told = NotificationsRead { id: None, up_to: Some(last), read: true, unread_count };
     tell(app, tx, Some(caller), user, "notification_read", &told).await?;
     Ok(unread_count)
@@ -170,9 +170,9 @@ pub async fn mark_all(
 /// Deletes a notification of the caller.
 pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller, id: NotificationId) -> Result<()> {
     let (user, mut unread_count, old) = lock(tx, caller, id).await?;
-    store::delete(tx.conn(), id).await?;
+    store::delete(tx.conn().await?, id).await?;
     if !old.read {
-        unread_count = store::count_fewer(tx.conn(), user, 1).await?;
+        unread_count = store::count_fewer(tx.conn().await?, user, 1).await?;
     }
     tell(app, tx, Some(caller), user, "notification_deleted", &NotificationRemoved { id, unread_count }).await
 }
@@ -180,8 +180,8 @@ pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller, id: Notificati
 /// One of the caller's notifications, which with the count nobody else can change until the transaction ends.
 async fn lock(tx: &mut WriteTx, caller: &Caller, id: NotificationId) -> Result<(UserId, i64, Notification)> {
     let user = caller.require(Scope::Write)?.id;
-    let count = store::lock_count(tx.conn(), user).await?;
-    let found = store::find(tx.conn(), user, id).await?;
+    let count = store::lock_count(tx.conn().await?, user).await?;
+    let found = store::find(tx.conn().await?, user, id).await?;
     let (count, found) = count.zip(found).ok_or(Error::NotFound("notification"))?;
     Ok((user, count, found))
 }
@@ -206,6 +206,6 @@ pub async fn tell(
         data: Json::of(data)?,
         at: app.clock.now(),
     };
-    realtime::append(tx.conn(), event).await?;
+    realtime::append(tx, event).await?;
     Ok(())
 }

@@ -107,7 +107,7 @@ pub async fn change(app: &App, caller: &Caller, topic: &str, patch: Fields) -> R
 pub async fn hand_over(app: &App) -> Result<()> {
     let Some(people) = app.realtime.roster.hand_over()? else { return Ok(()) };
     let mut tx = app.db.write().await?;
-    store::insert(tx.conn(), app.ids.next(), people.as_str(), app.clock.now()).await?;
+    store::insert(tx.conn().await?, app.ids.next(), people.as_str(), app.clock.now()).await?;
     tx.commit().await
 }
 
@@ -115,7 +115,7 @@ pub async fn hand_over(app: &App) -> Result<()> {
 pub async fn take_over(app: &App) -> Result<()> {
     let now = app.clock.now();
     let mut tx = app.db.write().await?;
-    let handed = store::take(tx.conn()).await?;
+    let handed = store::take(tx.conn().await?).await?;
     tx.commit().await?;
     for (people, _) in handed.iter().filter(|(_, stopped_at)| stopped_at.plus(EXPECTED) > now) {
         app.realtime.roster.take_over(people, now.plus(COMING_BACK))?;

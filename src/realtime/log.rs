@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    db::{Conn, Db, on_conn},
+    db::{Db, Later, WriteTx},
     error::{Error, Result},
 };
 
@@ -50,6 +50,16 @@ pub struct NewEvent<'a> {
     pub at: Timestamp,
 }
 
+macro_rules! insert {
+    ($returning:literal) => {
+        concat!(
+            "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            $returning
+        )
+    };
+}
+
 /// Appends an event in the transaction of the change that it tells of.
 ///
 /// The append must come after the change has locked its row: two changes of one thing are then numbered in the
@@ -57,18 +67,26 @@ pub struct NewEvent<'a> {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn append(mut conn: Conn<'_>, event: NewEvent<'_>) -> Result<i64> {
+pub async fn append(tx: &mut WriteTx, event: NewEvent<'_>) -> Result<()> {
     if event.effect == Some(Effect::Withdraw) {
-        withdraw(conn.again(), &event.topic, event.audience).await?;
+        withdraw(tx, &event.topic, event.audience).await?;
     }
-    let sql = conn.sql(
-        "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING seq",
-        "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
-    );
+    bind(tx.later(insert!(""), insert!("")), event).run().await
+}
+
+/// The same for an event that changes nothing of its topic. Answers with its number, for [`Log::place_of`].
+///
+/// # Errors
+/// When the database refuses.
+pub async fn append_numbered(tx: &mut WriteTx, event: NewEvent<'_>) -> Result<i64> {
+    let insert = tx.later(insert!(" RETURNING seq"), insert!(" RETURNING id"));
+    let number: Option<(i64,)> = bind(insert, event).find().await?;
+    number.map(|(number,)| number).ok_or_else(|| Error::Internal("an event was given no number".into()))
+}
+
+fn bind<'t>(insert: Later<'t>, event: NewEvent<'_>) -> Later<'t> {
     let (effect, subjects) = event.effect.as_ref().map(Effect::stored).unzip();
-    Ok(on_conn!(conn, |c| sqlx::query_scalar(sql)
+    insert
         .bind(event.kind)
         .bind(event.topic)
         .bind(event.feed)
@@ -79,21 +97,13 @@ pub async fn append(mut conn: Conn<'_>, event: NewEvent<'_>) -> Result<i64> {
         .bind(event.origin)
         .bind(event.data.as_str())
         .bind(event.at)
-        .fetch_one(c)
-        .await?))
 }
 
 /// Takes the earlier events of a topic out of their feed, and out of sight of all but the audience.
-async fn withdraw(conn: Conn<'_>, topic: &str, audience: Option<Uuid>) -> Result<()> {
-    on_conn!(conn, |c| sqlx::query(
-        "UPDATE events SET feed = NULL, audience = COALESCE($2, audience) WHERE topic = $1"
-    )
-    .bind(topic)
-    .bind(audience)
-    .execute(c)
-    .await
-    .map(drop)?);
-    Ok(())
+async fn withdraw(tx: &mut WriteTx, topic: &str, audience: Option<Uuid>) -> Result<()> {
+    const WITHDRAW: &str =
+        "UPDATE events SET feed = NULL, audience = COALESCE($2, audience) WHERE topic = $1";
+    tx.later(WITHDRAW, WITHDRAW).bind(topic).bind(audience).run().await
 }
 
 /// The log of this installation, with its newest part in memory.

@@ -49,7 +49,7 @@ pub use self::{
     frame::{Envelope, Form, Frame},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, Renewal, TopicChange},
-    log::{Log, NewEvent, append},
+    log::{Log, NewEvent, append, append_numbered},
     roster::{Lease, Meta, Newcomer, Present, Roster, Rules},
     sequencer::report_lag,
     socket::take_over,

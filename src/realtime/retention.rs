@@ -30,7 +30,7 @@ impl Log {
             }
             let last = place(last).min(place(oldest) + TRIM_STEP - 1);
             let mut tx = self.db.write().await?;
-            on_conn!(tx.conn(), |c| sqlx::query("DELETE FROM events WHERE seq <= $1")
+            on_conn!(tx.conn().await?, |c| sqlx::query("DELETE FROM events WHERE seq <= $1")
                 .bind(last)
                 .execute(c)
                 .await

@@ -122,7 +122,7 @@ pub async fn index(tx: &mut WriteTx, snippet: &Snippet) -> Result<()> {
 
 /// The same with terms that were made before.
 pub async fn index_as(tx: &mut WriteTx, snippet: &Snippet, terms: &Terms) -> Result<()> {
-    store::put(tx.conn(), snippet.id, &Document::of(snippet), terms).await?;
+    store::put(tx, snippet.id, &Document::of(snippet), terms).await?;
     tx.before_commit(store::INDEX_PENDING);
     Ok(())
 }
@@ -150,7 +150,7 @@ pub async fn index_missing(app: Arc<App>) {
 
 async fn index_some(app: &App) -> Result<usize> {
     let mut tx = app.db.write().await?;
-    let missing = store::missing(tx.conn(), BATCH).await?;
+    let missing = store::missing(tx.conn().await?, BATCH).await?;
     for snippet in snippets::stored(&mut tx, &missing).await? {
         index(&mut tx, &snippet).await?;
     }

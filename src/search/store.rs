@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounts::UserId,
-    db::{Conn, Text, on_conn},
+    db::{Conn, Text, WriteTx, on_conn},
     error::{Error, Result},
     snippets::SnippetId,
 };
@@ -204,9 +204,13 @@ pub(super) const INDEX_PENDING: &str = "INSERT OR REPLACE INTO search_terms (row
      SELECT place, terms FROM search_pending; DELETE FROM search_pending";
 
 /// Writes what the index tells of a snippet, and by which terms it is found.
-pub(super) async fn put(conn: Conn<'_>, id: SnippetId, document: &Document<'_>, terms: &Terms) -> Result<()> {
-    let sql = conn.sql(PUT_SQLITE, PUT_POSTGRES);
-    on_conn!(conn, |c| sqlx::query(sql)
+pub(super) async fn put(
+    tx: &mut WriteTx,
+    id: SnippetId,
+    document: &Document<'_>,
+    terms: &Terms,
+) -> Result<()> {
+    tx.later(PUT_SQLITE, PUT_POSTGRES)
         .bind(id)
         .bind(document.owner)
         .bind(document.public)
@@ -215,10 +219,8 @@ pub(super) async fn put(conn: Conn<'_>, id: SnippetId, document: &Document<'_>, 
         .bind(Json(&document.tags))
         .bind(&terms.words)
         .bind(&terms.grams)
-        .execute(c)
+        .run()
         .await
-        .map(drop)?);
-    Ok(())
 }
 
 /// Snippets without an entry.

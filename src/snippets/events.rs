@@ -24,7 +24,7 @@ pub(super) async fn tell_creation(
 ) -> Result<()> {
     let about = (it.id, it.owner.id, it.visibility);
     let by = (Some(Json::of(&it.owner)?), origin);
-    realtime::append(tx.conn(), event_by(app, by, "snippet_created", about, Json::of(it)?)).await?;
+    realtime::append(tx, event_by(app, by, "snippet_created", about, Json::of(it)?)).await?;
     Ok(())
 }
 
@@ -40,18 +40,18 @@ pub(super) async fn tell_change(
         // To those who follow the feed, a snippet that is listed no more is gone.
         let gone =
             event(app, caller, "snippet_deleted", (it.id, it.owner.id, Visibility::Unlisted), gone(it.id)?)?;
-        realtime::append(tx.conn(), NewEvent { topic: FEED.to_owned(), ..gone }).await?;
+        realtime::append(tx, NewEvent { topic: FEED.to_owned(), ..gone }).await?;
     }
     let effect = (it.visibility > before).then_some(Effect::Withdraw);
     let updated = event(app, caller, "snippet_updated", about, Json::of(it)?)?;
-    realtime::append(tx.conn(), NewEvent { effect, ..updated }).await?;
+    realtime::append(tx, NewEvent { effect, ..updated }).await?;
     Ok(())
 }
 
 /// A snippet is gone, and its topic with it.
 pub(super) async fn tell_end(app: &App, tx: &mut WriteTx, caller: &Caller, about: About) -> Result<()> {
     let deleted = event(app, caller, "snippet_deleted", about, gone(about.0)?)?;
-    realtime::append(tx.conn(), NewEvent { effect: Some(Effect::End), ..deleted }).await?;
+    realtime::append(tx, NewEvent { effect: Some(Effect::End), ..deleted }).await?;
     Ok(())
 }
 

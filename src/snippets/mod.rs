@@ -92,7 +92,7 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, new: New) -> R
 /// Writes a new snippet, and tells of it as its owner's doing.
 async fn insert(app: &App, tx: &mut WriteTx, origin: Option<Uuid>, new: New) -> Result<Snippet> {
     let New { snippet, terms } = new;
-    store::insert(tx.conn(), &snippet).await?;
+    store::insert(tx, &snippet).await?;
     search::index_as(tx, &snippet, &terms).await?;
     events::tell_creation(app, tx, origin, &snippet).await?;
     if snippet.visibility == Visibility::Public {
@@ -177,7 +177,7 @@ pub async fn listed(
 
 /// The snippets with these ids, as they are stored and whoever may see them.
 pub async fn stored(tx: &mut WriteTx, ids: &[SnippetId]) -> Result<Vec<Snippet>> {
-    store::find(tx.conn(), ids).await
+    store::find(tx.conn().await?, ids).await
 }
 
 /// Changes a snippet, if `allows` accepts its present version.
@@ -202,7 +202,7 @@ pub async fn change(
         updated_at: app.clock.now(),
         ..old
     };
-    store::update(tx.conn(), &snippet).await?;
+    store::update(tx, &snippet).await?;
     search::index(tx, &snippet).await?;
     events::tell_change(app, tx, caller, &snippet, before).await?;
     let (is, was) = (snippet.visibility == Visibility::Public, before == Visibility::Public);
@@ -221,7 +221,7 @@ pub async fn delete(
     allows: impl Fn(i64) -> bool,
 ) -> Result<()> {
     let old = lock(tx, caller, id, allows).await?;
-    store::delete(tx.conn(), id).await?;
+    store::delete(tx.conn().await?, id).await?;
     events::tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await?;
     if old.visibility == Visibility::Public {
         dashboard::count_snippets(tx, -1, id, app.clock.now()).await?;
@@ -232,8 +232,8 @@ pub async fn delete(
 /// Deletes all snippets of the caller.
 pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let owner = caller.require_user()?.id;
-    let all = store::lock_all_of(tx.conn(), owner).await?;
-    store::delete_all_of(tx.conn(), owner).await?;
+    let all = store::lock_all_of(tx.conn().await?, owner).await?;
+    store::delete_all_of(tx.conn().await?, owner).await?;
     let mut public = Vec::new();
     for (id, visibility) in all {
         events::tell_end(app, tx, caller, (id, owner, visibility)).await?;
@@ -254,7 +254,7 @@ async fn lock(
     allows: impl Fn(i64) -> bool,
 ) -> Result<Snippet> {
     let who = caller.require(Scope::Write)?;
-    let found = store::lock(tx.conn(), id).await?;
+    let found = store::lock(tx.conn().await?, id).await?;
     let seen = found.filter(|it| may_see(caller, it.owner.id, it.visibility));
     let snippet = seen.ok_or(Error::NotFound("snippet"))?;
     if snippet.owner.id != who.id && !caller.is_admin() {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     accounts::{Name, Profile, UserId},
     clock::Timestamp,
-    db::{Conn, Text, on_conn, push_keys},
+    db::{Conn, Text, WriteTx, on_conn, push_keys},
     error::{Error, Result},
 };
 
@@ -70,53 +70,45 @@ impl Row {
     }
 }
 
-pub(super) async fn insert(conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    on_conn!(conn, |c| {
-        sqlx::query(
+pub(super) async fn insert(tx: &mut WriteTx, it: &Snippet) -> Result<()> {
+    const INSERT: &str =
         "INSERT INTO snippets (id, owner_id, visibility, language, version, created_at, updated_at, tags, title,
                                excerpt, content)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-    )
-    .bind(it.id)
-    .bind(it.owner.id)
-    .bind(it.visibility)
-    .bind(&it.language)
-    .bind(it.version)
-    .bind(it.created_at)
-    .bind(it.updated_at)
-    .bind(Json(tags(it)))
-    .bind(Text(it.title.0.clone()))
-    .bind(Text(it.content.excerpt()))
-    .bind(Text(it.content.0.clone()))
-    .execute(c)
-    .await
-    .map(drop)?;
-    });
-    Ok(())
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    tx.later(INSERT, INSERT)
+        .bind(it.id)
+        .bind(it.owner.id)
+        .bind(it.visibility)
+        .bind(&it.language)
+        .bind(it.version)
+        .bind(it.created_at)
+        .bind(it.updated_at)
+        .bind(Json(tags(it)))
+        .bind(Text(it.title.0.clone()))
+        .bind(Text(it.content.excerpt()))
+        .bind(Text(it.content.0.clone()))
+        .run()
+        .await
 }
 
 /// Writes what can change; the views are counted elsewhere.
-pub(super) async fn update(conn: Conn<'_>, it: &Snippet) -> Result<()> {
-    on_conn!(conn, |c| {
-        sqlx::query(
+pub(super) async fn update(tx: &mut WriteTx, it: &Snippet) -> Result<()> {
+    const UPDATE: &str =
         "UPDATE snippets SET visibility = $2, language = $3, version = $4, updated_at = $5, tags = $6, title = $7,
                              excerpt = $8, content = $9
-         WHERE id = $1"
-    )
-    .bind(it.id)
-    .bind(it.visibility)
-    .bind(&it.language)
-    .bind(it.version)
-    .bind(it.updated_at)
-    .bind(Json(tags(it)))
-    .bind(Text(it.title.0.clone()))
-    .bind(Text(it.content.excerpt()))
-    .bind(Text(it.content.0.clone()))
-    .execute(c)
-    .await
-    .map(drop)?;
-    });
-    Ok(())
+         WHERE id = $1";
+    tx.later(UPDATE, UPDATE)
+        .bind(it.id)
+        .bind(it.visibility)
+        .bind(&it.language)
+        .bind(it.version)
+        .bind(it.updated_at)
+        .bind(Json(tags(it)))
+        .bind(Text(it.title.0.clone()))
+        .bind(Text(it.content.excerpt()))
+        .bind(Text(it.content.0.clone()))
+        .run()
+        .await
 }
 
 fn tags(it: &Snippet) -> Vec<String> {

@@ -127,7 +127,7 @@ pub async fn flush_views(app: &App) -> Result<()> {
         }
         let mut tx = app.db.write().await?;
         for (snippet, count) in &counts.snippets {
-            store::add_views(tx.conn(), *snippet, *count).await?;
+            store::add_views(tx.conn().await?, *snippet, *count).await?;
         }
         for (minute, count) in &counts.minutes {
             dashboard::count_views(&mut tx, *minute, *count).await?;

@@ -15,6 +15,7 @@ use crate::{emails, insert, on, on_both_databases, run, write};
 on_both_databases![
     a_write_that_fails_or_is_dropped_leaves_its_neighbours_alone,
     what_was_acknowledged_is_seen_by_every_reader,
+    what_was_put_off_runs_before_what_is_asked_and_before_the_end,
 ];
 
 const WRITES: usize = 400;
@@ -26,13 +27,20 @@ async fn end_somehow(db: &Db, number: usize) {
     let insert = async || {
         let mut tx = db.write().await.expect("a transaction");
         insert(&mut tx, &email, Clock::system().now()).await.expect("inserted");
+        if number % 8 < 4 {
+            tx.conn().await.expect("inserted"); // Else it is put off to the end.
+        }
         tx
     };
     match number % 4 {
         0 => insert().await.commit().await.expect("committed"),
         1 => {
             let mut tx = insert().await;
-            let again = crate::insert(&mut tx, &email, Clock::system().now()).await;
+            let again = match crate::insert(&mut tx, &email, Clock::system().now()).await {
+                Ok(()) if number % 8 < 4 => tx.conn().await.map(drop),
+                Ok(()) => tx.commit().await,
+                Err(error) => Err(error),
+            };
             assert!(again.as_ref().is_err_and(Error::is_unique_violation), "{again:?}");
         }
         2 => drop(insert().await),
@@ -53,6 +61,29 @@ async fn a_write_that_fails_or_is_dropped_leaves_its_neighbours_alone(db: &Db, _
     }
     let committed: Vec<String> = (0..WRITES).step_by(4).map(|number| format!("{number:03}")).collect();
     assert_eq!(emails(db).await, committed);
+}
+
+async fn what_was_put_off_runs_before_what_is_asked_and_before_the_end(db: &Db, _: &str) {
+    const COUNT: &str = "SELECT count(*) FROM users WHERE email LIKE $1";
+    let mut tx = db.write().await.expect("a transaction");
+    let mut put_off = async |from: i64, to: i64| {
+        for number in from..to {
+            insert(&mut tx, &format!("{number:03}"), Clock::system().now()).await.expect("put off");
+        }
+        let count: Option<(i64,)> = tx.later(COUNT, COUNT).bind("0%").find().await.expect("an answer");
+        assert_eq!(count, Some((to,)), "more than are handed over at once, and fewer");
+    };
+    put_off(0, 50).await;
+    put_off(50, 53).await;
+    let count: i64 = on!(tx.conn().await.expect("a connection"), |c| sqlx::query_scalar(COUNT)
+        .bind("05%")
+        .fetch_one(c)
+        .await
+        .expect("a row"));
+    assert_eq!(count, 3);
+    insert(&mut tx, "053", Clock::system().now()).await.expect("put off");
+    tx.commit().await.expect("committed");
+    assert_eq!(emails(db).await.len(), 54);
 }
 
 async fn what_was_acknowledged_is_seen_by_every_reader(db: &Db, _: &str) {

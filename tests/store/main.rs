@@ -68,10 +68,7 @@ async fn insert(tx: &mut WriteTx, email: &str, at: Timestamp) -> Result<()> {
     const SQL: &str = "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
                        VALUES ($1, $2, $3, 'member', '', 1, $4)";
     let (id, text) = (Ids::new(Clock::system()).next(), Text(email.to_owned()));
-    on!(tx.conn(), |c| {
-        sqlx::query(SQL).bind(id).bind(text.clone()).bind(text).bind(at).execute(c).await?;
-    });
-    Ok(())
+    tx.later(SQL, SQL).bind(id).bind(text.clone()).bind(text).bind(at).run().await
 }
 
 /// Adds somebody in a transaction of its own.

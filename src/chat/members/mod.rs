@@ -80,7 +80,7 @@ pub async fn add(
         return Err(Error::Forbidden("only the owner of the room may add others"));
     }
     let user = held.into_iter().find(|held| held.id == user).ok_or(Error::NotFound("user"))?;
-    if let Some(member) = store::find(tx.conn(), room.id, user.id).await? {
+    if let Some(member) = store::find(tx.conn().await?, room.id, user.id).await? {
         return Ok((member, false));
     }
     let member = enter(app, tx, caller, &room, Profile { id: user.id, name: user.name }).await?;
@@ -99,10 +99,10 @@ pub(super) async fn enter(
     user: Profile,
 ) -> Result<Member> {
     let member = Member { user, joined_at: app.clock.now() };
-    if !store::count_one_more(tx.conn(), room.id, LIMIT).await? {
+    if !store::count_one_more(tx.conn().await?, room.id, LIMIT).await? {
         return Err(Error::Conflict("the room has as many members as it may"));
     }
-    store::insert(tx.conn(), room.id, &member).await?;
+    store::insert(tx.conn().await?, room.id, &member).await?;
     tell(app, tx, caller, room.id, ("member_added", None), &member).await?;
     Ok(member)
 }
@@ -129,7 +129,7 @@ pub async fn remove(app: &App, tx: &mut WriteTx, caller: &Caller, room: RoomId, 
 }
 
 async fn drop_out(app: &App, tx: &mut WriteTx, caller: &Caller, room: &Room, user: UserId) -> Result<bool> {
-    if !store::delete(tx.conn(), room.id, user).await? {
+    if !store::delete(tx.conn().await?, room.id, user).await? {
         return Ok(false);
     }
     let effect = room.is_private().then_some(Effect::Expel(user.0));
@@ -151,17 +151,19 @@ pub(super) async fn forget(
 
 /// Gives a room that is held to whoever besides its owner has been in it for the longest time, if there is anybody.
 pub(super) async fn hand_over(app: &App, tx: &mut WriteTx, caller: &Caller, room: &Room) -> Result<bool> {
-    let Some(heir) = store::find_eldest(tx.conn(), room.id, room.owner.id).await? else { return Ok(false) };
+    let Some(heir) = store::find_eldest(tx.conn().await?, room.id, room.owner.id).await? else {
+        return Ok(false);
+    };
     rooms::give(app, tx, caller, room, heir.user).await?;
     Ok(true)
 }
 
 /// Somebody who is in a room that is held.
 pub(super) async fn find(tx: &mut WriteTx, room: RoomId, user: UserId) -> Result<Option<Member>> {
-    store::find(tx.conn(), room, user).await
+    store::find(tx.conn().await?, room, user).await
 }
 
 /// All who are in a room that is held.
 pub(super) async fn ids(tx: &mut WriteTx, room: RoomId) -> Result<Vec<Uuid>> {
-    store::ids(tx.conn(), room).await
+    store::ids(tx.conn().await?, room).await
 }

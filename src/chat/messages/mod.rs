@@ -99,7 +99,7 @@ pub async fn post(
         sent_at: app.clock.now(),
         edited_at: None,
     };
-    store::insert(tx.conn(), &message).await?;
+    store::insert(tx.conn().await?, &message).await?;
     tell(app, tx, caller, room.id, ("message_created", None), &message).await?;
     mentions::notify(app, tx, caller, &room, &message, &[]).await?;
     Ok(message)
@@ -120,18 +120,18 @@ async fn enter_to_write(app: &App, tx: &mut WriteTx, caller: &Caller, room: Room
 /// An id that is greater than all in the room, also those that nodes gave whose clocks are ahead of this one's.
 async fn next_id(app: &App, tx: &mut WriteTx, room: RoomId) -> Result<MessageId> {
     let id = MessageId(app.ids.next());
-    if store::advance(tx.conn(), room, id).await? {
+    if store::advance(tx.conn().await?, room, id).await? {
         return Ok(id);
     }
     let last = last_id(tx, room).await?;
     let id = MessageId(Uuid::from_u128(last.0.as_u128().saturating_add(1)));
-    store::advance(tx.conn(), room, id).await?;
+    store::advance(tx.conn().await?, room, id).await?;
     Ok(id)
 }
 
 /// The id of the last message that was said in a room which is held or kept.
 pub(super) async fn last_id(tx: &mut WriteTx, room: RoomId) -> Result<MessageId> {
-    store::last_id(tx.conn(), room).await
+    store::last_id(tx.conn().await?, room).await
 }
 
 /// Changes a message, if `allows` accepts its present version.
@@ -160,7 +160,7 @@ pub async fn edit(
         edited_at: Some(app.clock.now()),
         ..old
     };
-    store::update(tx.conn(), &message).await?;
+    store::update(tx.conn().await?, &message).await?;
     tell(app, tx, caller, room.id, ("message_updated", None), &message).await?;
     mentions::notify(app, tx, caller, &room, &message, &before).await?;
     Ok(message)
@@ -178,7 +178,7 @@ pub async fn delete(
     if !allows(old.version) {
         return Err(Error::Stale);
     }
-    store::delete(tx.conn(), id).await?;
+    store::delete(tx.conn().await?, id).await?;
     let told = MessageDeleted { id, room_id: room.id };
     tell(app, tx, caller, room.id, ("message_deleted", None), &told).await
 }
@@ -191,7 +191,7 @@ async fn require_author(
     id: MessageId,
 ) -> Result<(Room, Message)> {
     let (room, _) = rooms::hold_for(tx, caller, room).await?;
-    let message = store::find(tx.conn(), room.id, id).await?.ok_or(Error::NotFound("message"))?;
+    let message = store::find(tx.conn().await?, room.id, id).await?.ok_or(Error::NotFound("message"))?;
     if caller.user() == Some(message.user.id) || rooms::owns(caller, &room) {
         Ok((room, message))
     } else {
@@ -207,7 +207,7 @@ pub(super) async fn forget(
     room: &Room,
     user: UserId,
 ) -> Result<()> {
-    if !store::delete_all_of(tx.conn(), room.id, user).await? {
+    if !store::delete_all_of(tx.conn().await?, room.id, user).await? {
         return Ok(());
     }
     let told = MessagesDeleted { room_id: room.id, user_id: user };

@@ -40,17 +40,17 @@ pub async fn mark(
     let user = caller.require(Scope::Write)?.id;
     // Nothing can be said in the room meanwhile: the count is the one at this place in the order of events.
     let (room, _) = rooms::keep_for(tx, caller, room).await?;
-    let mark = store::hold(tx.conn(), room.id, user).await?;
+    let mark = store::hold(tx.conn().await?, room.id, user).await?;
     let before = mark.ok_or(Error::Forbidden("only members have a place up to which they have read"))?;
     if message > messages::last_id(tx, room.id).await? {
         return Err(Error::invalid("/message_id", "is not a message of this room"));
     }
     let after = before.max(message);
-    let unread_count = store::count_unread(tx.conn(), room.id, user, after).await?;
+    let unread_count = store::count_unread(tx.conn().await?, room.id, user, after).await?;
     let last_read_id = Some(after).filter(|id| !id.0.is_nil());
     let told = RoomRead { room_id: room.id, last_read_id, unread_count };
     if after > before {
-        store::update(tx.conn(), room.id, user, after).await?;
+        store::update(tx.conn().await?, room.id, user, after).await?;
         tell(app, tx, Some(caller), user, "room_read", &told).await?;
     }
     Ok(told)

@@ -42,7 +42,7 @@ pub async fn create(app: &App, tx: &mut WriteTx, caller: &Caller, draft: CreateR
         created_at: app.clock.now(),
         version: 1,
     };
-    store::insert(tx.conn(), &room).await?;
+    store::insert(tx.conn().await?, &room).await?;
     tell(app, tx, caller, room.id, ("room_created", None), &room).await?;
     members::enter(app, tx, caller, &room, room.owner.clone()).await?;
     Ok(room)
@@ -131,7 +131,7 @@ pub async fn change(
         version: old.version + 1,
         ..old
     };
-    store::update(tx.conn(), &room).await?;
+    store::update(tx.conn().await?, &room).await?;
     if room.is_private() && !old.is_private() {
         // Those who lose the room hear of this and of nothing else that changes with it.
         let closed = Room { visibility: room.visibility, version: room.version, ..old };
@@ -151,7 +151,7 @@ pub(super) async fn give(
     to: Profile,
 ) -> Result<()> {
     let room = Room { owner: to, version: room.version + 1, ..room.clone() };
-    store::update(tx.conn(), &room).await?;
+    store::update(tx.conn().await?, &room).await?;
     tell(app, tx, caller, room.id, ("room_updated", None), &room).await
 }
 
@@ -168,33 +168,33 @@ pub async fn delete(
 }
 
 pub(super) async fn end(app: &App, tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<()> {
-    store::delete(tx.conn(), id).await?;
+    store::delete(tx.conn().await?, id).await?;
     tell(app, tx, caller, id, ("room_deleted", Some(Effect::End)), &RoomDeleted { id }).await
 }
 
 /// The rooms in which somebody is, or has written, in the order in which they are to be held.
 pub(super) async fn all_of(tx: &mut WriteTx, user: UserId) -> Result<Vec<RoomId>> {
-    store::all_of(tx.conn(), user).await
+    store::all_of(tx.conn().await?, user).await
 }
 
 /// A room that nobody else can change, enter, leave or write in until the transaction ends.
 pub(super) async fn hold(tx: &mut WriteTx, id: RoomId) -> Result<Option<Room>> {
-    store::hold(tx.conn(), id).await?;
-    Ok(store::find(tx.conn(), id, None).await?.map(|(room, _)| room))
+    store::hold(tx.conn().await?, id).await?;
+    Ok(store::find(tx.conn().await?, id, None).await?.map(|(room, _)| room))
 }
 
 /// A room, held, for somebody who wants to do something there, and whether that is a member.
 pub(super) async fn hold_for(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
     caller.require(Scope::Write)?;
-    store::hold(tx.conn(), id).await?;
-    look(tx.conn(), caller, id).await
+    store::hold(tx.conn().await?, id).await?;
+    look(tx.conn().await?, caller, id).await
 }
 
 /// A room, kept as it is, for somebody who wants to do something there, and whether that is a member.
 pub(super) async fn keep_for(tx: &mut WriteTx, caller: &Caller, id: RoomId) -> Result<(Room, bool)> {
     caller.require(Scope::Write)?;
-    store::keep(tx.conn(), id).await?;
-    look(tx.conn(), caller, id).await
+    store::keep(tx.conn().await?, id).await?;
+    look(tx.conn().await?, caller, id).await
 }
 
 /// A room for somebody who may see it, and whether that is a member.

@@ -208,7 +208,7 @@ impl<'a> Place<'a> {
     async fn store_final(&self, app: &App, answer: Answer) -> Result<()> {
         let sealed = self.seal(app, &Outcome::Given(answer))?;
         let mut tx = app.db.write().await?;
-        store::update(tx.conn(), &self.lookup, &sealed).await?;
+        store::update(tx.conn().await?, &self.lookup, &sealed).await?;
         tx.commit().await
     }
 }
@@ -227,7 +227,7 @@ where
     let _turn = app.running.enter(place.lookup)?;
     let now = app.clock.now();
     let mut tx = credentials::begin(app, caller).await?;
-    if let Some((fingerprint, sealed)) = store::find(tx.conn(), &place.lookup, now.minus(KEPT)).await? {
+    if let Some((fingerprint, sealed)) = store::find(&mut tx, &place.lookup, now.minus(KEPT)).await? {
         if fingerprint != attempt.fingerprint {
             return Err(Error::IdempotencyKeyReused);
         }
@@ -235,7 +235,7 @@ where
     }
     let outcome = effect(&mut tx).await?;
     let sealed = place.seal(app, &outcome)?;
-    if !store::insert(tx.conn(), &place.lookup, &attempt.fingerprint, &sealed, now).await? {
+    if !store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await? {
         return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
     }
     tx.commit().await?;
@@ -248,6 +248,6 @@ where
 /// When the database does not answer.
 pub async fn remove_expired(app: &App) -> Result<()> {
     let mut tx = app.db.write().await?;
-    store::delete_before(tx.conn(), app.clock.now().minus(KEPT)).await?;
+    store::delete_before(tx.conn().await?, app.clock.now().minus(KEPT)).await?;
     tx.commit().await
 }

@@ -206,7 +206,7 @@ async fn ids_grow_even_behind_a_node_whose_clock_was_ahead(app: &TestApp) {
     let sql = "UPDATE rooms SET last_message_id = $1 WHERE id = $2";
     let db = Db::open(&app.database_url(), 1).await.expect("the database");
     let mut tx = db.write().await.expect("a transaction");
-    let changed = match tx.conn() {
+    let changed = match tx.conn().await.expect("a connection") {
         Conn::Sqlite(conn) => {
             sqlx::query(sql).bind(ahead).bind(room_id).execute(conn).await.expect(sql).rows_affected()
         }

@@ -36,7 +36,7 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
     let hub = Hub::start(&node);
     let (expelled, other, as_of) = (ids.next(), ids.next(), node.log.head());
     let mut tx = db.write().await.expect("a transaction");
-    append(tx.conn(), expulsion(expelled, &clock)).await.expect("appended");
+    append(&mut tx, expulsion(expelled, &clock)).await.expect("appended");
     tx.commit().await.expect("committed");
     eventually("the hub has heard of it", async || (node.log.head() > as_of).then_some(())).await;
     tokio::task::yield_now().await;

@@ -36,7 +36,7 @@ async fn write(db: &Db, writer: u64, each: u64, clock: &Clock) -> Vec<u64> {
             data: Json::of(&(writer, number)).expect("JSON"),
             at: clock.now(),
         };
-        append(tx.conn(), event).await.expect("appended");
+        append(&mut tx, event).await.expect("appended");
         if random >> 60 == 0 {
             tokio::time::sleep(Duration::from_millis(random >> 32 & 7)).await; // A slow transaction.
         }

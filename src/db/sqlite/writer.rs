@@ -1,4 +1,4 @@
-//! SQLite: a pool of readers, and one writer with group commit.
+//! One writer with group commit.
 //!
 //! A durable commit costs a sync of the disk, whatever it holds. So writes that wait for the one writer share a
 //! transaction: each has a savepoint of its own, which it can roll back alone, and is acknowledged only after the
@@ -7,79 +7,32 @@
 
 use std::{
     collections::BTreeSet,
-    str::FromStr as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use sqlx::{
-    ConnectOptions as _, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 use tokio::{
     runtime::Handle,
     sync::{Mutex, OwnedMutexGuard, oneshot},
 };
 
-use super::{
-    StartError,
-    migrate::{self, SQLITE},
+use crate::{
+    db::later::Batch,
+    error::{Error, Result},
 };
-use crate::error::{Error, Result};
 
 /// How many writes a group takes while more are waiting.
 const MAX_GROUP: usize = 128;
 
-/// The oldest SQLite without the bug that could reset a write-ahead log under concurrent checkpoints.
-const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
-
 /// How many writes may wait; at several thousand a second this is well under a second of work.
 const MAX_WAITING: usize = 1_024;
 
-pub(super) async fn open(url: &str, readers: u32) -> Result<(SqlitePool, Writer), StartError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|error| StartError::Url(error.to_string()))?
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
-        .foreign_keys(true)
-        .pragma("temp_store", "memory")
-        .disable_statement_logging();
-    let path = options.get_filename().to_path_buf();
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StartError::Folder(folder.to_path_buf(), error.to_string()))?;
-    }
-    let mut conn = options
-        .connect()
-        .await
-        .map_err(|error| StartError::Open(path.display().to_string(), error.to_string()))?;
-    require_safe_version(&mut conn).await?;
-    migrate::run(&SQLITE, &mut conn).await?;
-    let reader = SqlitePoolOptions::new()
-        .max_connections(readers)
-        .test_before_acquire(false)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_lazy_with(options.read_only(true));
-    Ok((reader, Writer::new(conn)))
-}
-
-async fn require_safe_version(conn: &mut SqliteConnection) -> Result<(), StartError> {
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(conn).await?;
-    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
-    if numbers.as_slice() < OLDEST_SAFE.as_slice() {
-        return Err(StartError::OldSqlite(version));
-    }
-    Ok(())
-}
-
 /// The one connection that writes.
 #[derive(Clone)]
-pub(super) struct Writer {
+pub struct Writer {
     group: Arc<Mutex<Group>>,
     waiting: Arc<AtomicUsize>,
     /// Where commits run: a runtime that outlives the request that opened a group.
@@ -99,10 +52,11 @@ struct Group {
     members: Vec<oneshot::Sender<Result<()>>>,
 }
 
-/// The innermost savepoint of the open transaction. All have one name, which SQLite reads as the innermost.
+/// The savepoint of the open transaction; there is one at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Savepoint {
-    /// There is none, or one in which nothing has happened: the write that set it was dropped while it did.
+    None,
+    /// What was in it has been undone.
     Empty,
     /// A write is in it, or was dropped in it.
     Used,
@@ -110,12 +64,23 @@ enum Savepoint {
     Done,
 }
 
+impl Savepoint {
+    /// What leads from here to an empty savepoint.
+    fn renew(self) -> Option<&'static str> {
+        match self {
+            Self::None => Some("SAVEPOINT one_write"),
+            Self::Empty | Self::Used => None,
+            Self::Done => Some("RELEASE one_write; SAVEPOINT one_write"),
+        }
+    }
+}
+
 impl Writer {
-    fn new(conn: SqliteConnection) -> Self {
+    pub(super) fn new(conn: SqliteConnection) -> Self {
         let group = Group {
             conn,
             open: false,
-            savepoint: Savepoint::Empty,
+            savepoint: Savepoint::None,
             lost: false,
             before_commit: BTreeSet::new(),
             members: Vec::new(),
@@ -123,7 +88,7 @@ impl Writer {
         Self { group: Arc::new(Mutex::new(group)), waiting: Arc::default(), runtime: Handle::current() }
     }
 
-    pub(super) async fn begin(&self) -> Result<Write> {
+    pub(in crate::db) async fn begin(&self) -> Result<Write> {
         let mut group = self.enter().await?;
         group.mend().await;
         if !group.open {
@@ -134,16 +99,10 @@ impl Writer {
                 return Err(error.into());
             }
         }
-        let sql = match std::mem::replace(&mut group.savepoint, Savepoint::Empty) {
-            Savepoint::Done => "RELEASE one_write; SAVEPOINT one_write",
-            Savepoint::Empty | Savepoint::Used => "SAVEPOINT one_write",
-        };
-        group.run_or_lose(sql).await?;
-        group.savepoint = Savepoint::Used; // Until its end: a write that is dropped at any moment leaves it so.
-        Ok(Write { group })
+        Ok(Write { group, later: Batch::default(), begun: false })
     }
 
-    pub(super) async fn close(&self) {
+    pub(in crate::db) async fn close(&self) {
         let mut group = self.group.lock().await;
         group.mend().await;
         group.commit().await;
@@ -178,35 +137,34 @@ impl Group {
         sqlx::query(sql).execute(&mut self.conn).await.map(drop)
     }
 
-    /// Sets, releases or undoes a savepoint. When that fails, nothing of the group may be acknowledged.
-    async fn run_or_lose(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        let result = self.run(sql).await;
-        self.lost |= result.is_err();
-        result
-    }
-
     /// Undoes what a dropped write left behind.
     async fn mend(&mut self) {
-        if self.savepoint == Savepoint::Used {
-            // A failure is known to the commit, which tells it to all.
-            drop(self.run_or_lose("ROLLBACK TO one_write").await);
-            self.savepoint = Savepoint::Empty;
+        if self.savepoint != Savepoint::Used {
+            return;
         }
+        if self.run("ROLLBACK TO one_write").await.is_ok() {
+            self.savepoint = Savepoint::Empty;
+            return;
+        }
+        // There is no savepoint. Either the write was dropped when it had released the one before it and not yet set
+        // its own; then nothing has happened. Or SQLite has rolled back everything; then a transaction can begin.
+        self.savepoint = Savepoint::None;
+        self.lost |= self.run("BEGIN").await.is_ok();
     }
 
     async fn commit(&mut self) {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        self.savepoint = Savepoint::Empty;
-        for sql in std::mem::take(&mut self.before_commit) {
-            // A failure is one of the commit: nothing of the group is kept.
-            drop(self.run_or_lose(sql).await);
+        self.savepoint = Savepoint::None;
+        let mut last = Batch::default();
+        for sql in std::mem::take(&mut self.before_commit).into_iter().chain(["COMMIT"]) {
+            last.push(sql);
         }
         let lost = std::mem::take(&mut self.lost);
-        let result = if lost { Err(rolled_back()) } else { self.run("COMMIT").await };
+        let result = if lost { Err(rolled_back()) } else { run(&mut self.conn, last).await };
         if result.is_err() {
-            // After a failed commit (a full disk, say) the transaction may still be open.
+            // The transaction may still be open, with a full disk for instance.
             drop(self.run("ROLLBACK").await);
         }
         let result = result.map_err(Error::from);
@@ -217,6 +175,11 @@ impl Group {
             drop(member.send(result.clone())); // A member that is gone needs no answer.
         }
     }
+}
+
+async fn run(conn: &mut SqliteConnection, mut batch: Batch) -> Result<(), sqlx::Error> {
+    let (sql, arguments) = batch.take();
+    sqlx::query_with(sql, arguments).execute(conn).await.map(drop)
 }
 
 /// What those are told whose writes were lost along with another's, by a full disk for instance.
@@ -244,22 +207,50 @@ impl Drop for Place<'_> {
 }
 
 /// One write of a group; dropping it undoes its part alone.
-pub(super) struct Write {
+pub struct Write {
     group: OwnedMutexGuard<Group>,
+    /// What has not run yet.
+    pub(in crate::db) later: Batch,
+    /// Whether the savepoint is its own.
+    begun: bool,
 }
 
 impl Write {
-    pub(super) fn conn(&mut self) -> &mut SqliteConnection {
-        &mut self.group.conn
+    /// The connection, when everything that was put off has run.
+    pub(in crate::db) async fn conn(&mut self) -> Result<&mut SqliteConnection> {
+        self.flush().await?;
+        Ok(&mut self.group.conn)
     }
 
-    pub(super) fn before_commit(&mut self, sql: &'static str) {
+    /// Runs what was put off.
+    pub(in crate::db) async fn flush(&mut self) -> Result<()> {
+        let (conn, (sql, arguments)) = self.due();
+        sqlx::query_with(sql, arguments).execute(conn).await?;
+        Ok(())
+    }
+
+    /// What is to run next: what was put off, in a savepoint of its own. It must be handed over at once: from here on
+    /// the savepoint counts as this write's, which at least its first statement makes true.
+    pub(in crate::db) fn due(&mut self) -> (&mut SqliteConnection, (AssertSqlSafe<String>, SqliteArguments)) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let renew = std::mem::replace(&mut self.group.savepoint, Savepoint::Used).renew();
+            self.later.begin_with(renew);
+        }
+        (&mut self.group.conn, self.later.take())
+    }
+
+    pub(in crate::db) fn before_commit(&mut self, sql: &'static str) {
         self.group.before_commit.insert(sql);
     }
 
     /// Ends this write's part, lets the next one in, and waits until the group is on disk.
-    pub(super) async fn commit(mut self) -> Result<()> {
-        self.group.savepoint = Savepoint::Done;
+    pub(in crate::db) async fn commit(mut self) -> Result<()> {
+        if !self.later.is_empty() {
+            self.flush().await?;
+        }
+        if self.begun {
+            self.group.savepoint = Savepoint::Done;
+        }
         let (done, committed) = oneshot::channel();
         self.group.members.push(done);
         drop(self.group);
@@ -271,13 +262,14 @@ impl Write {
 mod tests {
     use sqlx::SqliteConnection;
 
-    use super::{Savepoint, Writer, open};
+    use super::{Savepoint, Writer};
+    use crate::db::sqlite::open;
 
     async fn writer(folder: &tempfile::TempDir) -> Writer {
         let url = format!("sqlite://{}/test.db", folder.path().display());
         let (_, writer) = open(&url, 1).await.unwrap();
         let mut write = writer.begin().await.unwrap();
-        sqlx::query("CREATE TABLE t (n INTEGER)").execute(write.conn()).await.unwrap();
+        sqlx::query("CREATE TABLE t (n INTEGER)").execute(write.conn().await.unwrap()).await.unwrap();
         write.commit().await.unwrap();
         writer
     }
@@ -304,7 +296,7 @@ mod tests {
         let mut commits = Vec::new();
         for number in 1..=6 {
             let mut write = writer.begin().await.unwrap();
-            insert(write.conn(), number).await;
+            insert(write.conn().await.unwrap(), number).await;
             if number % 2 == 0 {
                 drop(write);
             } else {
@@ -328,7 +320,7 @@ mod tests {
         for number in 1..=4 {
             let mut write = writer.begin().await.unwrap();
             write.before_commit("INSERT INTO t SELECT 100 + COUNT(*) FROM t");
-            insert(write.conn(), number).await;
+            insert(write.conn().await.unwrap(), number).await;
             if number == 4 {
                 drop(write);
             } else {
@@ -348,28 +340,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder).await;
         let held = hold(&writer);
-        let mut write = writer.begin().await.unwrap();
-        insert(write.conn(), 1).await;
-        let first = tokio::spawn(write.commit());
-        tokio::task::yield_now().await;
-        // Dropped at each of its steps, whichever of them has reached the database.
-        for polls in 0..8 {
-            let mut begin = Box::pin(writer.begin());
-            for _ in 0..polls {
-                if futures_util::poll!(&mut begin).is_ready() {
+        let mut commits = Vec::new();
+        // Dropped at each of its steps, whichever of them has reached the database, and each time behind another write.
+        for polls in 0..40 {
+            let mut write = writer.begin().await.unwrap();
+            insert(write.conn().await.unwrap(), polls).await;
+            commits.push(tokio::spawn(write.commit()));
+            tokio::task::yield_now().await;
+            let mut begins = Box::pin(async {
+                let mut write = writer.begin().await?;
+                write.later.push("INSERT INTO t VALUES (100)");
+                write.conn().await?;
+                write.later.push("INSERT INTO t VALUES (101)");
+                write.conn().await.map(drop)
+            });
+            for poll in 0..polls {
+                if futures_util::poll!(&mut begins).is_ready() {
                     break;
                 }
-                tokio::task::yield_now().await;
+                if poll + polls % 4 < polls {
+                    tokio::task::yield_now().await;
+                }
             }
         }
-        let mut write = writer.begin().await.unwrap();
-        insert(write.conn(), 2).await;
-        let second = tokio::spawn(write.commit());
-        tokio::task::yield_now().await;
         drop(held);
-        first.await.unwrap().unwrap();
-        second.await.unwrap().unwrap();
-        assert_eq!(numbers(&writer).await, [1, 2]);
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        assert_eq!(numbers(&writer).await, (0..40).collect::<Vec<_>>());
     }
 
     #[tokio::test]
@@ -378,24 +376,24 @@ mod tests {
         let writer = writer(&folder).await;
         let held = hold(&writer);
         let mut write = writer.begin().await.unwrap();
-        insert(write.conn(), 1).await;
+        insert(write.conn().await.unwrap(), 1).await;
         let before = tokio::spawn(write.commit());
         tokio::task::yield_now().await;
         let mut write = writer.begin().await.unwrap();
         // As SQLite does by itself when the disk is full.
-        sqlx::query("ROLLBACK").execute(write.conn()).await.unwrap();
+        sqlx::query("ROLLBACK").execute(write.conn().await.unwrap()).await.unwrap();
         drop(write);
         let mut write = writer.begin().await.unwrap();
-        insert(write.conn(), 3).await;
+        insert(write.conn().await.unwrap(), 3).await;
         let behind = tokio::spawn(write.commit());
         tokio::task::yield_now().await;
         drop(held);
         assert!(before.await.unwrap().is_err());
         assert!(behind.await.unwrap().is_err());
         let mut write = writer.begin().await.unwrap();
-        insert(write.conn(), 4).await;
+        insert(write.conn().await.unwrap(), 4).await;
         write.commit().await.unwrap();
         assert_eq!(numbers(&writer).await, [4]);
-        assert!(writer.group.lock().await.savepoint == Savepoint::Empty);
+        assert!(writer.group.lock().await.savepoint == Savepoint::None);
     }
 }
