@@ -16,10 +16,10 @@ use super::{
 const SLICE: usize = 256;
 /// How many events are handed over before other tasks of the worker have their turn: less than 1 ms of work.
 const HANDED: usize = 4_096;
-/// How many events one look at the log takes, so that what has gathered goes out in one write to each connection.
-const BATCH: usize = 256;
+/// How many events one look at the log (or commands one look at the inbox) takes, so that what has gathered goes out in one write to each connection.
+pub(super) const BATCH: usize = 256;
 /// How many bytes of events one look takes (or one event): what an empty queue has room for.
-const BATCH_BYTES: usize = 32 * 1024;
+pub(super) const BATCH_BYTES: usize = 32 * 1024;
 
 impl Hub {
     /// Delivers everything that has come into the log since the last time.
@@ -33,26 +33,34 @@ impl Hub {
             let Some(last) = events.last() else { return };
             // Set before the delivery: a connection that opens during it begins behind these events.
             self.state.borrow_mut().head = last.seq;
+            if let [event] = events {
+                self.hand_over(event, None).await;
+                continue;
+            }
             let mut touched = Vec::new();
             for event in events {
-                self.hand_over(event, &mut touched).await;
+                self.hand_over(event, Some(&mut touched)).await;
             }
-            self.send(&touched).await;
+            self.in_slices(&touched, |connection| self.send_to(connection)).await;
         }
     }
 
-    /// Queues an event for those who listen, and notes who has something to be sent.
-    async fn hand_over(&self, event: &Arc<Event>, touched: &mut Vec<Rc<Connection>>) {
+    /// Queues an event for those who listen, and notes who has something to be sent; without such a list it is sent at
+    /// once, while what belongs to the connection is still in the processor's cache.
+    async fn hand_over(&self, event: &Arc<Event>, mut touched: Option<&mut Vec<Rc<Connection>>>) {
         let own = self.listeners(&event.topic);
         let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
-        let mut queued = 0;
+        let (mut queued, turn) = (0, if touched.is_some() { HANDED } else { SLICE });
         for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
-            if index % HANDED == HANDED - 1 {
+            if index % turn == turn - 1 {
                 tokio::task::yield_now().await;
             }
             // Whoever listens to both has it from the first; the position tells.
             match connection.offer(event) {
-                Offer::Touched => touched.push(Rc::clone(connection)),
+                Offer::Touched => match &mut touched {
+                    Some(touched) => touched.push(Rc::clone(connection)),
+                    None => self.send_to(connection),
+                },
                 Offer::Queued => {}
                 Offer::NotWanted => continue,
                 Offer::FellBehind => {
@@ -74,11 +82,11 @@ impl Hub {
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
     }
 
-    /// Sends to each connection what was queued for it, in slices.
-    pub(super) async fn send(&self, connections: &[Rc<Connection>]) {
+    /// Does something that sends for each connection.
+    pub(super) async fn in_slices(&self, connections: &[Rc<Connection>], send: impl Fn(&Connection)) {
         for slice in connections.chunks(SLICE) {
             for connection in slice {
-                self.send_to(connection);
+                send(connection);
             }
             tokio::task::yield_now().await;
         }
@@ -100,7 +108,8 @@ impl Hub {
             let frame = match &waiting {
                 Waiting::Durable(event) => Some(event.frame().clone()),
                 Waiting::Fed(event) => event.feed_frame().cloned(),
-                Waiting::Ephemeral(_, _, frame) | Waiting::Control(frame) => Some(frame.clone()),
+                Waiting::Ephemeral(it) => Some(it.frame.clone()),
+                Waiting::Control(frame) => Some(frame.clone()),
                 Waiting::Roster(key) => self.roster_for(connection, key),
             };
             if let Some(frame) = frame {

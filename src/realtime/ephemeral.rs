@@ -61,25 +61,33 @@ impl Realtime {
 }
 
 impl Hub {
-    pub(super) async fn tell(&self, ephemeral: &Ephemeral) {
-        let Ephemeral { topic, kind, origin, frame } = ephemeral;
-        let Some(listeners) = self.listeners(topic) else { return };
-        for connection in listeners.iter() {
-            if connection.tell(topic, kind, *origin, frame) == Offer::FellBehind {
-                self.tell_lagged(connection);
+    /// Tells each listener of a topic what has gathered, in one go.
+    pub(super) async fn tell(&self, gathered: &[Arc<Ephemeral>]) {
+        let listeners = gathered.first().and_then(|first| self.listeners(&first.topic));
+        let Some(listeners) = listeners else { return };
+        self.in_slices(&listeners, |connection| {
+            for ephemeral in gathered {
+                if connection.tell(ephemeral) == Offer::FellBehind {
+                    self.tell_lagged(connection);
+                }
             }
-        }
-        self.send(&listeners).await;
+            self.send_to(connection);
+        })
+        .await;
     }
 
     /// Tells each listener what a window has brought of its topics.
     pub(super) async fn announce(&self, announcements: &[Announcement]) {
         for announcement in announcements {
             let Some(listeners) = self.listeners(&announcement.topic) else { continue };
-            for connection in listeners.iter() {
-                connection.hear(announcement);
-            }
-            self.send(&listeners).await;
+            let Announcement { topic, audience, kind, frame } = announcement;
+            let (topic, kind, frame) = (Key::clone(topic), (*kind).into(), frame.clone());
+            let ephemeral = Arc::new(Ephemeral { topic, kind, origin: None, frame });
+            self.in_slices(&listeners, |connection| {
+                connection.hear(*audience, &ephemeral);
+                self.send_to(connection);
+            })
+            .await;
         }
     }
 }
@@ -87,12 +95,12 @@ impl Hub {
 impl Connection {
     /// Hands over something about who is there. Where the queue is full, the whole state takes the place of what
     /// waits: nothing is missed, and what waits does not grow. Whoever calls must have the hub send afterwards.
-    fn hear(&self, announcement: &Announcement) {
-        let Announcement { topic, audience, kind, frame } = announcement;
+    fn hear(&self, audience: Audience, ephemeral: &Arc<Ephemeral>) {
+        let Ephemeral { topic, kind, frame, .. } = &**ephemeral;
         let mut state = self.state.borrow_mut();
         let concerned = match state.presence {
-            Presence::Track | Presence::Observe => *audience != Audience::Counters,
-            Presence::Count => *audience != Audience::Watchers,
+            Presence::Track | Presence::Observe => audience != Audience::Counters,
+            Presence::Count => audience != Audience::Watchers,
             Presence::Off => false,
         };
         if !concerned || !state.wants(kind) {
@@ -103,19 +111,19 @@ impl Connection {
             return;
         }
         if state.queue.has_room(frame.size()) {
-            let waiting = Waiting::Ephemeral(Key::clone(topic), (*kind).into(), frame.clone());
-            return state.enqueue(waiting, frame.size());
+            return state.enqueue(Waiting::Ephemeral(Arc::clone(ephemeral)), frame.size());
         }
-        let about_it = |waiting: &Waiting| matches!(waiting, Waiting::Ephemeral(key, kind, _) if key == topic && kind.starts_with("presence_"));
+        let about_it = |waiting: &Waiting| matches!(waiting, Waiting::Ephemeral(it) if it.topic == *topic && it.kind.starts_with("presence_"));
         state.queue.sift(|waiting| !about_it(waiting));
         state.enqueue(Waiting::Roster(Key::clone(topic)), 0);
     }
 
     /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
     /// read again. Else it replaces the one of its kind, or is lost. Whoever calls must have the hub send afterwards.
-    fn tell(&self, topic: &Key, kind: &str, origin: Option<Uuid>, frame: &Frame) -> Offer {
+    fn tell(&self, ephemeral: &Arc<Ephemeral>) -> Offer {
+        let Ephemeral { kind, origin, frame, .. } = &**ephemeral;
         let mut state = self.state.borrow_mut();
-        if !state.wants(kind) || (!state.echo && origin == Some(self.id)) {
+        if !state.wants(kind) || (!state.echo && *origin == Some(self.id)) {
             return Offer::NotWanted;
         }
         let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_));
@@ -126,16 +134,16 @@ impl Connection {
             outcome = Offer::FellBehind;
         }
         if state.queue.has_room(frame.size()) {
-            let waiting = Waiting::Ephemeral(Key::clone(topic), kind.into(), frame.clone());
-            state.enqueue(waiting, frame.size());
+            state.enqueue(Waiting::Ephemeral(Arc::clone(ephemeral)), frame.size());
         } else {
-            state.queue.replace(topic, kind, frame);
+            state.queue.replace(ephemeral);
         }
         outcome
     }
 
     /// Hands over what holds on a topic, to a connection that has just begun to listen to it.
     pub(super) fn show(&self, topic: &Key, kind: &str, frame: &Frame) {
-        self.tell(topic, kind, None, frame);
+        let (topic, frame) = (Key::clone(topic), frame.clone());
+        self.tell(&Arc::new(Ephemeral { topic, kind: kind.into(), origin: None, frame }));
     }
 }

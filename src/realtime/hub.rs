@@ -10,12 +10,14 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Lines, Realtime,
+    Command, Ephemeral, Lines, Realtime,
     connection::Connection,
+    delivery::{BATCH, BATCH_BYTES},
     event::{Json, Key},
     frame::Frame,
     history::{Page, Start},
     log::Log,
+    socket::Sending,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
 };
@@ -47,6 +49,8 @@ pub(super) struct State {
     /// The backlog of all connections, as the figures last said it.
     pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
+    /// Room for what goes out in one system call, kept because making it would cost more than filling it.
+    pub(super) sending: Vec<Sending>,
     /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
     topics: HashMap<Key, Listeners>,
 }
@@ -104,8 +108,13 @@ impl Hub {
     #[must_use]
     pub fn start(node: &Arc<Realtime>) -> Rc<Self> {
         let lines = node.attach();
-        let state =
-            State { head: node.log.head(), backlog: 0, connections: HashMap::new(), topics: HashMap::new() };
+        let state = State {
+            head: node.log.head(),
+            backlog: 0,
+            connections: HashMap::new(),
+            sending: Vec::new(),
+            topics: HashMap::new(),
+        };
         let hub = Rc::new(Self { node: Arc::clone(node), state: RefCell::new(state) });
         tokio::task::spawn_local(Rc::clone(&hub).run(lines));
         hub
@@ -118,7 +127,7 @@ impl Hub {
     /// When the server is about to stop.
     pub fn open(
         self: &Rc<Self>,
-        opening: Opening,
+        mut opening: Opening,
         ready: impl FnOnce(Uuid, u64) -> Frame,
     ) -> Result<ConnectionStream> {
         self.node.admit()?;
@@ -129,6 +138,9 @@ impl Hub {
             Start::Fresh(place) => place.max(head),
             Start::Gap => head,
         };
+        for subscription in &mut opening.subscriptions {
+            subscription.key = self.common(&subscription.key);
+        }
         let id = self.node.ids.next();
         let first = ready(id, head.max(position));
         let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
@@ -149,6 +161,12 @@ impl Hub {
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         self.make_up_for(as_of, &connection)?;
         Ok(stream)
+    }
+
+    /// The same key as the other listeners have it, so that a delivery finds it in the processor's cache.
+    fn common(&self, key: &Key) -> Key {
+        let state = self.state.borrow();
+        Key::clone(state.topics.get_key_value(key).map_or(key, |(common, _)| common))
     }
 
     /// Hands over what holds now on a topic.
@@ -225,28 +243,53 @@ impl Hub {
     async fn run(self: Rc<Self>, mut lines: Lines) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut commands = Vec::new();
         loop {
             tokio::select! {
                 () = lines.events.notified() => self.deliver_new().await,
-                command = lines.commands.recv() => match command {
-                    Some(Command::Tell(ephemeral)) => self.tell(&ephemeral).await,
-                    Some(Command::Announce(announcement)) => self.announce(&announcement).await,
-                    Some(Command::Change(change, answer)) => {
-                        if let Some(result) = self.change(change) {
-                            drop(answer.try_send(result));
-                        }
+                count = lines.commands.recv_many(&mut commands, BATCH) => {
+                    if count == 0 {
+                        return;
                     }
-                    Some(Command::Drain(done)) => {
-                        tokio::task::spawn_local(Rc::clone(&self).drain(done));
-                    }
-                    None => return,
-                },
+                    self.obey(&mut commands).await;
+                }
                 _ = tick.tick() => {
                     self.look_at_deadlines();
                     self.report_backlog();
                 }
             }
         }
+    }
+
+    /// Follows the commands in their order. What is to be told on one topic in a row is told in one go.
+    async fn obey(self: &Rc<Self>, commands: &mut Vec<Command>) {
+        let (mut gathered, mut bytes): (Vec<Arc<Ephemeral>>, _) = (Vec::new(), 0);
+        for command in commands.drain(..) {
+            if let Command::Tell(ephemeral) = command {
+                bytes += ephemeral.frame.size();
+                if bytes > BATCH_BYTES || gathered.last().is_some_and(|last| last.topic != ephemeral.topic) {
+                    self.tell(&std::mem::take(&mut gathered)).await;
+                    bytes = ephemeral.frame.size();
+                }
+                gathered.push(ephemeral);
+                continue;
+            }
+            self.tell(&std::mem::take(&mut gathered)).await;
+            bytes = 0;
+            match command {
+                Command::Tell(_) => {}
+                Command::Announce(announcements) => self.announce(&announcements).await,
+                Command::Change(change, answer) => {
+                    if let Some(result) = self.change(change) {
+                        drop(answer.try_send(result));
+                    }
+                }
+                Command::Drain(done) => {
+                    tokio::task::spawn_local(Rc::clone(self).drain(done));
+                }
+            }
+        }
+        self.tell(&gathered).await;
     }
 
     /// A frame about the stream itself.

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
+    ephemeral::Ephemeral,
     event::{Event, Key},
     frame::Frame,
 };
@@ -18,24 +19,31 @@ pub(super) enum Waiting {
     Durable(Arc<Event>),
     /// An event of the log, as those get it who listen to its feed.
     Fed(Arc<Event>),
-    /// An event of this kind on this topic that is not kept.
-    Ephemeral(Key, Box<str>, Frame),
+    /// An event that is not kept.
+    Ephemeral(Arc<Ephemeral>),
     /// Something about the stream itself.
     Control(Frame),
     /// Who is on a topic, to be looked up when the client takes it: a state that waits would be old and large.
     Roster(Key),
 }
 
-/// The queue of one connection. An empty one holds no memory.
+/// The queue of one connection. One that is empty, or holds a single frame, needs no memory of its own: nearly all
+/// frames come into an empty queue and are sent at once.
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<(Waiting, usize)>,
+    first: Option<(Waiting, usize)>,
+    /// What waits behind the first.
+    rest: VecDeque<(Waiting, usize)>,
     bytes: usize,
 }
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.first.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(Waiting, usize)> {
+        self.first.iter().chain(&self.rest)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -43,20 +51,25 @@ impl Queue {
     }
 
     pub(super) fn has_room(&self, size: usize) -> bool {
-        let fits = self.bytes + size <= QUEUE_BYTES && self.waiting.len() < QUEUE_FRAMES;
-        fits || self.waiting.is_empty()
+        let fits = self.bytes + size <= QUEUE_BYTES && self.rest.len() < QUEUE_FRAMES - 1;
+        fits || self.is_empty()
     }
 
     pub(super) fn push(&mut self, waiting: Waiting, size: usize) {
         self.bytes += size;
-        self.waiting.push_back((waiting, size));
+        if self.first.is_none() {
+            self.first = Some((waiting, size));
+        } else {
+            self.rest.push_back((waiting, size));
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<(Waiting, usize)> {
-        let (waiting, size) = self.waiting.pop_front()?;
+        let (waiting, size) = self.first.take()?;
         self.bytes -= size;
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
+        self.first = self.rest.pop_front();
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
         }
         Some((waiting, size))
     }
@@ -64,22 +77,27 @@ impl Queue {
     /// Puts back what was popped and could not be sent.
     pub(super) fn put_back(&mut self, waiting: Waiting, size: usize) {
         self.bytes += size;
-        self.waiting.push_front((waiting, size));
+        if let Some(second) = self.first.replace((waiting, size)) {
+            self.rest.push_front(second);
+        }
     }
 
     pub(super) fn any(&self, is: impl Fn(&Waiting) -> bool) -> bool {
-        self.waiting.iter().any(|(waiting, _)| is(waiting))
+        self.iter().any(|(waiting, _)| is(waiting))
     }
 
     /// Takes out what is not to be kept.
     pub(super) fn sift(&mut self, keeps: impl Fn(&Waiting) -> bool) {
-        self.waiting.retain(|(waiting, _)| keeps(waiting));
-        self.bytes = self.waiting.iter().map(|(_, size)| size).sum();
+        self.rest.retain(|(waiting, _)| keeps(waiting));
+        if self.first.as_ref().is_some_and(|(waiting, _)| !keeps(waiting)) {
+            self.first = self.rest.pop_front();
+        }
+        self.bytes = self.iter().map(|(_, size)| size).sum();
     }
 
     /// The place of the first event of the log that waits.
     pub(super) fn first_place(&self) -> Option<u64> {
-        self.waiting.iter().find_map(|(waiting, _)| match waiting {
+        self.iter().find_map(|(waiting, _)| match waiting {
             Waiting::Durable(event) | Waiting::Fed(event) => Some(event.seq),
             _ => None,
         })
@@ -89,7 +107,8 @@ impl Queue {
     pub(super) fn forget(&mut self, topic: &Key, before: u64) {
         self.sift(|waiting| match waiting {
             Waiting::Durable(event) | Waiting::Fed(event) => event.topic != *topic || event.seq >= before,
-            Waiting::Ephemeral(key, ..) | Waiting::Roster(key) => key != topic,
+            Waiting::Ephemeral(it) => it.topic != *topic,
+            Waiting::Roster(key) => key != topic,
             Waiting::Control(_) => true,
         });
     }
@@ -105,14 +124,15 @@ impl Queue {
     }
 
     /// Replaces the frame of the same kind on the same topic that waits; one that has no twin is lost.
-    pub(super) fn replace(&mut self, topic: &Key, kind: &str, frame: &Frame) {
-        let twin = self.waiting.iter_mut().rev().find_map(|(waiting, size)| match waiting {
-            Waiting::Ephemeral(t, k, old) if t == topic && &**k == kind => Some((old, size)),
+    pub(super) fn replace(&mut self, new: &Arc<Ephemeral>) {
+        let all = self.first.iter_mut().chain(&mut self.rest);
+        let twin = all.rev().find_map(|(waiting, size)| match waiting {
+            Waiting::Ephemeral(old) if old.topic == new.topic && old.kind == new.kind => Some((old, size)),
             _ => None,
         });
         if let Some((old, size)) = twin {
-            *old = frame.clone();
-            self.bytes = self.bytes + frame.size() - std::mem::replace(size, frame.size());
+            *old = Arc::clone(new);
+            self.bytes = self.bytes + new.frame.size() - std::mem::replace(size, new.frame.size());
         }
     }
 }

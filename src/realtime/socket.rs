@@ -36,7 +36,7 @@ pub(super) struct Socket {
 }
 
 /// A frame that is about to be sent: what it came from, how much of the queue it took, and its bytes.
-type Sending = (Waiting, usize, Bytes);
+pub(super) type Sending = (Waiting, usize, Bytes);
 
 impl Socket {
     /// Sends what waits, as far as the socket takes it. Tells whether the connection's task must see to the rest;
@@ -45,27 +45,29 @@ impl Socket {
         if self.full.get() {
             return false;
         }
-        loop {
-            let sending = self.take(hub, connection);
+        let mut sending = std::mem::take(&mut hub.state.borrow_mut().sending);
+        let left = loop {
+            self.take(hub, connection, &mut sending);
             if sending.is_empty() && self.rest.borrow().is_empty() {
-                return false;
+                break false;
             }
             let written = self.write(&sending);
-            self.settle(connection, sending, written);
+            self.settle(connection, &mut sending, written);
             if self.full.get() || self.broken.get() {
-                return true;
+                break true;
             }
-        }
+        };
+        hub.state.borrow_mut().sending = sending;
+        left
     }
 
-    fn take(&self, hub: &Hub, connection: &Connection) -> Vec<Sending> {
-        let (mut sending, mut bytes) = (Vec::new(), 0);
+    fn take(&self, hub: &Hub, connection: &Connection, sending: &mut Vec<Sending>) {
+        let mut bytes = 0;
         while sending.len() < SLICES && bytes < BURST {
             let Some((waiting, size, frame)) = hub.next(connection) else { break };
             bytes += size;
             sending.push((waiting, size, frame.chunk(self.form)));
         }
-        sending
     }
 
     fn write(&self, sending: &[Sending]) -> usize {
@@ -87,14 +89,14 @@ impl Socket {
     }
 
     /// Keeps the rest of the frame that was begun, and puts the others back: they may still be taken away.
-    fn settle(&self, connection: &Connection, sending: Vec<Sending>, mut written: usize) {
+    fn settle(&self, connection: &Connection, sending: &mut Vec<Sending>, mut written: usize) {
         let mut rest = self.rest.borrow_mut();
         let of_rest = written.min(rest.len());
         rest.advance(of_rest);
         written -= of_rest;
         let mut state = connection.state.borrow_mut();
         let mut unsent = Vec::new();
-        for (waiting, size, mut bytes) in sending {
+        for (waiting, size, mut bytes) in sending.drain(..) {
             if written == 0 {
                 unsent.push((waiting, size));
                 continue;
