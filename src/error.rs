@@ -97,6 +97,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was proved by a credential is no longer so.
+    pub const CREDENTIAL_ENDED: Self = Self::Unauthenticated("the token is unknown, revoked or expired");
+
     /// A refusal of one field of the body.
     pub fn invalid(pointer: &str, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation::pointer(pointer, detail)])
@@ -119,6 +122,10 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Overloaded,
+            // As both schemas put it where a write holds a credential.
+            sqlx::Error::Database(error) if error.message() == "the credential has ended" => {
+                Self::CREDENTIAL_ENDED
+            }
             error => Self::Database(Arc::new(error)),
         }
     }

@@ -12,14 +12,15 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Begins the transaction of a change, in which the caller's credential cannot end.
+/// Begins the transaction of a change, in which the caller's credential cannot end. When it has ended already, the
+/// transaction fails with [`Error::CREDENTIAL_ENDED`] before it asks the database for anything, or at its commit.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when it has ended already.
+/// That, or that the database does not answer.
 pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
     let mut tx = app.db.write().await?;
     if let Some(who) = &caller.identity {
-        require(store::hold(&mut tx, who.credential).await?)?;
+        store::hold(&mut tx, who.credential).await?;
     }
     Ok(tx)
 }
@@ -31,10 +32,5 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
 pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
     let who = caller.require_user()?;
     let mut tx = app.db.write().await?;
-    require(store::hold_alone(&mut tx, who.credential).await?)?;
-    Ok(tx)
-}
-
-fn require(held: bool) -> Result<()> {
-    if held { Ok(()) } else { Err(Error::Unauthenticated("the token is unknown, revoked or expired")) }
+    if store::hold_alone(&mut tx, who.credential).await? { Ok(tx) } else { Err(Error::CREDENTIAL_ENDED) }
 }

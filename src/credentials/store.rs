@@ -8,7 +8,7 @@ use super::{CredentialId, Identity, Issued, Kind, New, Scope, Token};
 use crate::{
     accounts::{Name, Role, UserId},
     clock::Timestamp,
-    db::{Conn, Later, Text, WriteTx, on_conn, push_keys},
+    db::{Conn, Text, WriteTx, on_conn, push_keys},
     error::{Error, Result},
 };
 
@@ -82,27 +82,21 @@ pub(super) async fn find_by_digest(
     Ok(found)
 }
 
-/// PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
-macro_rules! present {
-    () => {
-        "SELECT c.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE c.id = $1"
-    };
+/// Lets the transaction go on only while a credential is there, which it then is until the end.
+pub(super) async fn hold(tx: &mut WriteTx, id: CredentialId) -> Result<()> {
+    tx.later("INSERT INTO held_credentials (id) VALUES ($1)", "SELECT hold_credential($1)")
+        .bind(id)
+        .run()
+        .await
 }
 
-const PRESENT: &str = present!();
-
-/// Whether a credential is there, which it then is until the transaction ends.
-pub(super) async fn hold(tx: &mut WriteTx, id: CredentialId) -> Result<bool> {
-    is_present(tx.later(PRESENT, concat!(present!(), " FOR KEY SHARE OF u, c")), id).await
-}
-
-/// The same, while no other transaction holds a credential of this user.
+/// The same, while no other transaction holds a credential of this user. Tells whether it is there.
 pub(super) async fn hold_alone(tx: &mut WriteTx, id: CredentialId) -> Result<bool> {
-    is_present(tx.later(PRESENT, concat!(present!(), " FOR UPDATE OF u, c")), id).await
-}
-
-async fn is_present(statement: Later<'_>, id: CredentialId) -> Result<bool> {
-    let found: Option<(CredentialId,)> = statement.bind(id).find().await?;
+    // PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
+    let sqlite = "SELECT id FROM credentials WHERE id = $1";
+    let postgres =
+        "SELECT c.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE c.id = $1 FOR UPDATE OF u, c";
+    let found: Option<(CredentialId,)> = tx.later(sqlite, postgres).bind(id).find().await?;
     Ok(found.is_some())
 }
 

@@ -105,7 +105,7 @@ impl<'t> Later<'t> {
     pub async fn run(self) -> Result<()> {
         self.bound.map_err(sqlx::Error::Encode)?;
         match self.on {
-            On::Sqlite(write) if write.later.statements >= MOST => write.flush().await,
+            On::Sqlite(write) if write.later.statements >= MOST => write.conn().await.map(drop),
             On::Sqlite(_) => Ok(()),
             On::Postgres(conn, sql, arguments) => {
                 sqlx::query_with(sql, arguments).execute(conn).await?;
@@ -125,7 +125,7 @@ impl<'t> Later<'t> {
         self.bound.map_err(sqlx::Error::Encode)?;
         Ok(match self.on {
             On::Sqlite(write) => {
-                let (conn, (sql, arguments)) = write.due();
+                let (conn, (sql, arguments)) = write.due().await?;
                 sqlx::query_as_with(sql, arguments).fetch_optional(conn).await?
             }
             On::Postgres(conn, sql, arguments) => {

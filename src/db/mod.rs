@@ -213,7 +213,7 @@ impl Db {
     /// When the queue of writers is full, or the database does not answer.
     pub async fn write(&self) -> Result<WriteTx> {
         let open = match &self.engine {
-            Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin().await?),
+            Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin()),
             Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin(None).await?),
         };
         Ok(WriteTx { open, committed: Arc::clone(&self.committed) })

@@ -181,7 +181,7 @@ pub(super) fn app(req: &HttpRequest) -> Result<&App> {
 
 async fn holder(app: &App, token: &str) -> Result<Identity> {
     let identity = credentials::identify(app, token).await?;
-    identity.ok_or(Error::Unauthenticated("the token is unknown, revoked or expired"))
+    identity.ok_or(Error::CREDENTIAL_ENDED)
 }
 
 enum Proof {

@@ -1,5 +1,6 @@
 //! SQLite: a pool of readers, and one writer.
 
+mod group;
 mod writer;
 
 use std::{str::FromStr as _, time::Duration};

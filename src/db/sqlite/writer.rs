@@ -1,14 +1,14 @@
 //! One writer with group commit.
 //!
-//! A durable commit costs a sync of the disk, whatever it holds. So writes that wait for the one writer share a
+//! A durable commit costs a sync of the disk, whatever it holds. So writes that come while one commits share the next
 //! transaction: each has a savepoint of its own, which it can roll back alone, and is acknowledged only after the
-//! common `COMMIT`. The queue of the lock makes the groups: the task that commits asks for the lock when a group
-//! opens, so it comes after those who were waiting then; it lets those go first who have come meanwhile.
+//! common `COMMIT`. A write that needs an answer from the database before its end has the connection to itself for
+//! that time; one that needs none is handed over whole, and the task that commits runs it along with others.
 
 use std::{
-    collections::BTreeSet,
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex as StdMutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard, oneshot},
 };
 
+use super::group::{Group, Queued, Savepoint};
 use crate::{
     db::later::Batch,
     error::{Error, Result},
@@ -32,159 +33,107 @@ const MAX_WAITING: usize = 1_024;
 
 /// The one connection that writes.
 #[derive(Clone)]
-pub struct Writer {
+pub struct Writer(Arc<Inner>);
+
+struct Inner {
     group: Arc<Mutex<Group>>,
-    waiting: Arc<AtomicUsize>,
+    /// How many wait for the lock.
+    waiting: AtomicUsize,
+    queue: StdMutex<Queue>,
     /// Where commits run: a runtime that outlives the request that opened a group.
     runtime: Handle,
 }
 
-/// The writes that share the transaction which is open now.
-struct Group {
-    conn: SqliteConnection,
-    /// Whether `BEGIN` has run; then a commit is on its way, somewhere in the queue of the lock.
-    open: bool,
-    savepoint: Savepoint,
-    /// Whether a savepoint was gone when it was needed: then SQLite has rolled back the whole transaction.
-    lost: bool,
-    /// What is to run before the commit, once.
-    before_commit: BTreeSet<&'static str>,
-    members: Vec<oneshot::Sender<Result<()>>>,
-}
-
-/// The savepoint of the open transaction; there is one at most.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Savepoint {
-    None,
-    /// What was in it has been undone.
-    Empty,
-    /// A write is in it, or was dropped in it.
-    Used,
-    /// Its write has ended, and the next one releases it along with setting its own.
-    Done,
-}
-
-impl Savepoint {
-    /// What leads from here to an empty savepoint.
-    fn renew(self) -> Option<&'static str> {
-        match self {
-            Self::None => Some("SAVEPOINT one_write"),
-            Self::Empty | Self::Used => None,
-            Self::Done => Some("RELEASE one_write; SAVEPOINT one_write"),
-        }
-    }
+/// What is to be run by the task that commits.
+#[derive(Default)]
+struct Queue {
+    writes: VecDeque<Queued>,
+    /// Whether the task runs; it sees to whatever is open or queued until its end.
+    committing: bool,
 }
 
 impl Writer {
     pub(super) fn new(conn: SqliteConnection) -> Self {
-        let group = Group {
-            conn,
-            open: false,
-            savepoint: Savepoint::None,
-            lost: false,
-            before_commit: BTreeSet::new(),
-            members: Vec::new(),
-        };
-        Self { group: Arc::new(Mutex::new(group)), waiting: Arc::default(), runtime: Handle::current() }
+        Self(Arc::new(Inner {
+            group: Arc::new(Mutex::new(Group::new(conn))),
+            waiting: AtomicUsize::new(0),
+            queue: StdMutex::default(),
+            runtime: Handle::current(),
+        }))
     }
 
-    pub(in crate::db) async fn begin(&self) -> Result<Write> {
-        let mut group = self.enter().await?;
-        group.mend().await;
-        if !group.open {
-            group.open = true;
-            self.commit_later();
-            if let Err(error) = group.run("BEGIN IMMEDIATE").await {
-                group.open = false;
-                return Err(error.into());
-            }
-        }
-        Ok(Write { group, later: Batch::default(), begun: false })
+    pub(in crate::db) fn begin(&self) -> Write {
+        let (later, before_commit) = (Batch::default(), Vec::new());
+        Write { writer: self.clone(), group: None, later, before_commit, begun: false }
     }
 
     pub(in crate::db) async fn close(&self) {
-        let mut group = self.group.lock().await;
+        let mut group = self.0.group.lock().await;
         group.mend().await;
+        while let Some(write) = self.next() {
+            group.take_in(write).await;
+        }
         group.commit().await;
         if let Err(error) = group.run("PRAGMA wal_checkpoint(PASSIVE)").await {
             tracing::warn!(%error, "the write-ahead log could not be checkpointed; the next start does it");
         }
     }
 
+    /// Waits for the connection, in the transaction of a group.
     async fn enter(&self) -> Result<OwnedMutexGuard<Group>> {
-        let place = Place::take(&self.waiting)?;
-        let group = Arc::clone(&self.group).lock_owned().await;
+        let place = Place::take(&self.0.waiting)?;
+        let mut group = Arc::clone(&self.0.group).lock_owned().await;
         drop(place);
+        self.see_to_commit(self.queue());
+        group.mend().await;
+        group.open().await?;
         Ok(group)
     }
 
-    fn commit_later(&self) {
-        let Self { group, waiting, runtime } = self.clone();
-        runtime.spawn(async move {
-            loop {
-                let mut group = group.lock().await;
-                if waiting.load(Ordering::Relaxed) == 0 || group.members.len() >= MAX_GROUP {
-                    group.mend().await;
-                    return group.commit().await;
-                }
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Queued> {
+        self.queue().writes.pop_front()
+    }
+
+    fn hand_over(&self, write: Queued) -> Result<()> {
+        let mut queue = self.queue();
+        if queue.writes.len() >= MAX_WAITING {
+            return Err(Error::Overloaded);
+        }
+        queue.writes.push_back(write);
+        self.see_to_commit(queue);
+        Ok(())
+    }
+
+    fn see_to_commit(&self, mut queue: MutexGuard<'_, Queue>) {
+        if !std::mem::replace(&mut queue.committing, true) {
+            self.0.runtime.spawn(self.clone().commit_groups());
+        }
+    }
+
+    async fn commit_groups(self) {
+        loop {
+            let mut group = self.0.group.lock().await;
+            group.mend().await;
+            while group.members.len() < MAX_GROUP
+                && let Some(write) = self.next()
+            {
+                group.take_in(write).await;
             }
-        });
-    }
-}
-
-impl Group {
-    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(sql).execute(&mut self.conn).await.map(drop)
-    }
-
-    /// Undoes what a dropped write left behind.
-    async fn mend(&mut self) {
-        if self.savepoint != Savepoint::Used {
-            return;
-        }
-        if self.run("ROLLBACK TO one_write").await.is_ok() {
-            self.savepoint = Savepoint::Empty;
-            return;
-        }
-        // There is no savepoint. Either the write was dropped when it had released the one before it and not yet set
-        // its own; then nothing has happened. Or SQLite has rolled back everything; then a transaction can begin.
-        self.savepoint = Savepoint::None;
-        self.lost |= self.run("BEGIN").await.is_ok();
-    }
-
-    async fn commit(&mut self) {
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
-        self.savepoint = Savepoint::None;
-        let mut last = Batch::default();
-        for sql in std::mem::take(&mut self.before_commit).into_iter().chain(["COMMIT"]) {
-            last.push(sql);
-        }
-        let lost = std::mem::take(&mut self.lost);
-        let result = if lost { Err(rolled_back()) } else { run(&mut self.conn, last).await };
-        if result.is_err() {
-            // The transaction may still be open, with a full disk for instance.
-            drop(self.run("ROLLBACK").await);
-        }
-        let result = result.map_err(Error::from);
-        // Each commit is one sync of the disk: together they tell how many writes share one.
-        metrics::counter!("snippetbox_commits_total").increment(1);
-        metrics::counter!("snippetbox_writes_total").increment(self.members.len() as u64);
-        for member in self.members.drain(..) {
-            drop(member.send(result.clone())); // A member that is gone needs no answer.
+            if self.0.waiting.load(Ordering::Relaxed) > 0 && group.members.len() < MAX_GROUP {
+                continue; // The lock lets those go first who wait for it.
+            }
+            group.commit().await;
+            let mut queue = self.queue();
+            if queue.writes.is_empty() {
+                queue.committing = false;
+                return;
+            }
         }
     }
-}
-
-async fn run(conn: &mut SqliteConnection, mut batch: Batch) -> Result<(), sqlx::Error> {
-    let (sql, arguments) = batch.take();
-    sqlx::query_with(sql, arguments).execute(conn).await.map(drop)
-}
-
-/// What those are told whose writes were lost along with another's, by a full disk for instance.
-fn rolled_back() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::other("SQLite has rolled back the transaction of several writes"))
 }
 
 /// One place in the queue of writers.
@@ -208,9 +157,12 @@ impl Drop for Place<'_> {
 
 /// One write of a group; dropping it undoes its part alone.
 pub struct Write {
-    group: OwnedMutexGuard<Group>,
+    writer: Writer,
+    /// From the first statement on that somebody waits for.
+    group: Option<OwnedMutexGuard<Group>>,
     /// What has not run yet.
     pub(in crate::db) later: Batch,
+    before_commit: Vec<&'static str>,
     /// Whether the savepoint is its own.
     begun: bool,
 }
@@ -218,43 +170,56 @@ pub struct Write {
 impl Write {
     /// The connection, when everything that was put off has run.
     pub(in crate::db) async fn conn(&mut self) -> Result<&mut SqliteConnection> {
-        self.flush().await?;
-        Ok(&mut self.group.conn)
-    }
-
-    /// Runs what was put off.
-    pub(in crate::db) async fn flush(&mut self) -> Result<()> {
-        let (conn, (sql, arguments)) = self.due();
-        sqlx::query_with(sql, arguments).execute(conn).await?;
-        Ok(())
+        let (conn, (sql, arguments)) = self.due().await?;
+        sqlx::query_with(sql, arguments).execute(&mut *conn).await?;
+        Ok(conn)
     }
 
     /// What is to run next: what was put off, in a savepoint of its own. It must be handed over at once: from here on
     /// the savepoint counts as this write's, which at least its first statement makes true.
-    pub(in crate::db) fn due(&mut self) -> (&mut SqliteConnection, (AssertSqlSafe<String>, SqliteArguments)) {
+    pub(in crate::db) async fn due(
+        &mut self,
+    ) -> Result<(&mut SqliteConnection, (AssertSqlSafe<String>, SqliteArguments))> {
+        let group = match self.group.take() {
+            Some(group) => group,
+            None => self.writer.enter().await?,
+        };
+        let group = self.group.insert(group);
         if !std::mem::replace(&mut self.begun, true) {
-            let renew = std::mem::replace(&mut self.group.savepoint, Savepoint::Used).renew();
+            let renew = std::mem::replace(&mut group.savepoint, Savepoint::Used).renew();
             self.later.begin_with(renew);
         }
-        (&mut self.group.conn, self.later.take())
+        Ok((&mut group.conn, self.later.take()))
     }
 
     pub(in crate::db) fn before_commit(&mut self, sql: &'static str) {
-        self.group.before_commit.insert(sql);
+        self.before_commit.push(sql);
     }
 
     /// Ends this write's part, lets the next one in, and waits until the group is on disk.
-    pub(in crate::db) async fn commit(mut self) -> Result<()> {
-        if !self.later.is_empty() {
-            self.flush().await?;
-        }
-        if self.begun {
-            self.group.savepoint = Savepoint::Done;
-        }
+    pub(in crate::db) async fn commit(self) -> Result<()> {
         let (done, committed) = oneshot::channel();
-        self.group.members.push(done);
-        drop(self.group);
+        if self.group.is_some() {
+            self.end(done).await?;
+        } else if self.later.is_empty() {
+            return Ok(());
+        } else {
+            let Self { writer, later: batch, before_commit, .. } = self;
+            writer.hand_over(Queued { batch, before_commit, done })?;
+        }
         committed.await.map_err(|_| Error::Internal("the writer ended before it committed".into()))?
+    }
+
+    async fn end(mut self, done: oneshot::Sender<Result<()>>) -> Result<()> {
+        if !self.later.is_empty() {
+            self.conn().await?;
+        }
+        if let Some(mut group) = self.group {
+            group.savepoint = Savepoint::Done;
+            group.before_commit.extend(self.before_commit);
+            group.members.push(done);
+        }
+        Ok(())
     }
 }
 
@@ -268,7 +233,7 @@ mod tests {
     async fn writer(folder: &tempfile::TempDir) -> Writer {
         let url = format!("sqlite://{}/test.db", folder.path().display());
         let (_, writer) = open(&url, 1).await.unwrap();
-        let mut write = writer.begin().await.unwrap();
+        let mut write = writer.begin();
         sqlx::query("CREATE TABLE t (n INTEGER)").execute(write.conn().await.unwrap()).await.unwrap();
         write.commit().await.unwrap();
         writer
@@ -279,13 +244,13 @@ mod tests {
     }
 
     async fn numbers(writer: &Writer) -> Vec<i64> {
-        let mut group = writer.group.lock().await;
+        let mut group = writer.0.group.lock().await;
         sqlx::query_scalar("SELECT n FROM t ORDER BY n").fetch_all(&mut group.conn).await.unwrap()
     }
 
     /// Keeps the committing task out of the way, as writers do who wait in the queue.
     fn hold(writer: &Writer) -> super::Place<'_> {
-        super::Place::take(&writer.waiting).unwrap()
+        super::Place::take(&writer.0.waiting).unwrap()
     }
 
     #[tokio::test]
@@ -295,7 +260,7 @@ mod tests {
         let held = hold(&writer);
         let mut commits = Vec::new();
         for number in 1..=6 {
-            let mut write = writer.begin().await.unwrap();
+            let mut write = writer.begin();
             insert(write.conn().await.unwrap(), number).await;
             if number % 2 == 0 {
                 drop(write);
@@ -318,7 +283,7 @@ mod tests {
         let held = hold(&writer);
         let mut commits = Vec::new();
         for number in 1..=4 {
-            let mut write = writer.begin().await.unwrap();
+            let mut write = writer.begin();
             write.before_commit("INSERT INTO t SELECT 100 + COUNT(*) FROM t");
             insert(write.conn().await.unwrap(), number).await;
             if number == 4 {
@@ -343,12 +308,12 @@ mod tests {
         let mut commits = Vec::new();
         // Dropped at each of its steps, whichever of them has reached the database, and each time behind another write.
         for polls in 0..40 {
-            let mut write = writer.begin().await.unwrap();
+            let mut write = writer.begin();
             insert(write.conn().await.unwrap(), polls).await;
             commits.push(tokio::spawn(write.commit()));
             tokio::task::yield_now().await;
             let mut begins = Box::pin(async {
-                let mut write = writer.begin().await?;
+                let mut write = writer.begin();
                 write.later.push("INSERT INTO t VALUES (100)");
                 write.conn().await?;
                 write.later.push("INSERT INTO t VALUES (101)");
@@ -375,25 +340,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder).await;
         let held = hold(&writer);
-        let mut write = writer.begin().await.unwrap();
+        let mut write = writer.begin();
         insert(write.conn().await.unwrap(), 1).await;
         let before = tokio::spawn(write.commit());
         tokio::task::yield_now().await;
-        let mut write = writer.begin().await.unwrap();
+        let mut write = writer.begin();
         // As SQLite does by itself when the disk is full.
         sqlx::query("ROLLBACK").execute(write.conn().await.unwrap()).await.unwrap();
         drop(write);
-        let mut write = writer.begin().await.unwrap();
+        let mut write = writer.begin();
         insert(write.conn().await.unwrap(), 3).await;
         let behind = tokio::spawn(write.commit());
         tokio::task::yield_now().await;
         drop(held);
         assert!(before.await.unwrap().is_err());
         assert!(behind.await.unwrap().is_err());
-        let mut write = writer.begin().await.unwrap();
+        let mut write = writer.begin();
         insert(write.conn().await.unwrap(), 4).await;
         write.commit().await.unwrap();
         assert_eq!(numbers(&writer).await, [4]);
-        assert!(writer.group.lock().await.savepoint == Savepoint::None);
+        assert!(writer.0.group.lock().await.savepoint == Savepoint::None);
     }
 }

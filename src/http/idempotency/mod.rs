@@ -226,20 +226,33 @@ where
     };
     let _turn = app.running.enter(place.lookup)?;
     let now = app.clock.now();
-    let mut tx = credentials::begin(app, caller).await?;
-    if let Some((fingerprint, sealed)) = store::find(&mut tx, &place.lookup, now.minus(KEPT)).await? {
-        if fingerprint != attempt.fingerprint {
+    let stored = store::find(app.db.read().await?.conn(), &place.lookup).await?;
+    let (outdated, stored) = match stored {
+        Some(stored) if stored.created_at <= now.minus(KEPT) => (true, None),
+        stored => (false, stored),
+    };
+    if let Some(stored) = stored {
+        if stored.fingerprint != attempt.fingerprint {
             return Err(Error::IdempotencyKeyReused);
         }
-        return Ok((place.open(app, &sealed)?, true));
+        return Ok((place.open(app, &stored.answer)?, true));
+    }
+    let mut tx = credentials::begin(app, caller).await?;
+    if outdated {
+        store::delete(&mut tx, &place.lookup).await?;
     }
     let outcome = effect(&mut tx).await?;
     let sealed = place.seal(app, &outcome)?;
-    if !store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await? {
-        return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
+    // Last in the transaction, so a row that stands in its way is that of another node, or of a request that was
+    // broken off while it was committed: the same one has been answered meanwhile.
+    let stored = async {
+        store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await?;
+        tx.commit().await
+    };
+    match stored.await {
+        Err(error) if error.is_unique_violation() => Err(Error::IdempotencyInProgress),
+        result => result.map(|()| (outcome, false)),
     }
-    tx.commit().await?;
-    Ok((outcome, false))
 }
 
 /// Forgets answers that are older than a day.

@@ -6,41 +6,40 @@ use crate::{
     error::Result,
 };
 
-/// The fingerprint and the sealed answer behind a key, unless they are older than `oldest`.
-pub(super) async fn find(
-    tx: &mut WriteTx,
-    lookup: &[u8],
-    oldest: Timestamp,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    const FIND: &str =
-        "SELECT fingerprint, answer FROM idempotency_keys WHERE lookup = $1 AND created_at > $2";
-    tx.later(FIND, FIND).bind(lookup).bind(oldest).find().await
+/// What is stored under a key.
+#[derive(sqlx::FromRow)]
+pub(super) struct Stored {
+    pub(super) fingerprint: Vec<u8>,
+    /// The sealed answer.
+    pub(super) answer: Vec<u8>,
+    pub(super) created_at: Timestamp,
 }
 
-/// Stores an answer; an outdated one of the same key gives way. Tells whether it was stored: not when there is a
-/// valid one.
+pub(super) async fn find(conn: Conn<'_>, lookup: &[u8]) -> Result<Option<Stored>> {
+    Ok(on_conn!(conn, |c| sqlx::query_as(
+        "SELECT fingerprint, answer, created_at FROM idempotency_keys WHERE lookup = $1"
+    )
+    .bind(lookup.to_vec())
+    .fetch_optional(c)
+    .await?))
+}
+
+/// Stores an answer; the transaction fails with a violation of uniqueness when there is one already.
 pub(super) async fn insert(
     tx: &mut WriteTx,
     lookup: &[u8],
     fingerprint: &[u8],
     answer: &[u8],
     now: Timestamp,
-) -> Result<bool> {
+) -> Result<()> {
     const INSERT: &str =
-        "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (lookup) DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer,
-             created_at = excluded.created_at WHERE idempotency_keys.created_at <= $5
-         RETURNING 1";
-    let stored: Option<(i32,)> = tx
-        .later(INSERT, INSERT)
-        .bind(lookup)
-        .bind(fingerprint)
-        .bind(answer)
-        .bind(now)
-        .bind(now.minus(super::KEPT))
-        .find()
-        .await?;
-    Ok(stored.is_some())
+        "INSERT INTO idempotency_keys (lookup, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4)";
+    tx.later(INSERT, INSERT).bind(lookup).bind(fingerprint).bind(answer).bind(now).run().await
+}
+
+pub(super) async fn delete(tx: &mut WriteTx, lookup: &[u8]) -> Result<()> {
+    const DELETE: &str = "DELETE FROM idempotency_keys WHERE lookup = $1";
+    tx.later(DELETE, DELETE).bind(lookup).run().await
 }
 
 /// Puts the final answer in the place of what was stored with the effect.
