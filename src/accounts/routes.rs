@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{AccountChange, Email, Name, NewPassword, Password, Profile, Registration, User, UserId};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        Routes,
         caller::{Reader, Writer, ended_cookie},
         etag::{self, IfMatch},
         extract::Body,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(register).service(me).service(change_me).service(delete_me).service(profile);
 }
 

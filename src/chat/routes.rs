@@ -3,17 +3,16 @@
 use actix_web::{HttpResponse, put, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{RoomId, members, messages, reads, rooms, typing};
 use crate::{
     app::App,
     error::Result,
-    http::{caller::Writer, extract::Body, problem::Problem},
+    http::{Routes, caller::Writer, extract::Body, problem::Problem},
 };
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.configure(rooms::routes::configure)
         .configure(members::routes::configure)
         .configure(messages::routes::configure)

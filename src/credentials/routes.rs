@@ -9,7 +9,6 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     Caller, CredentialId, Issued, Scope, Token,
@@ -21,6 +20,7 @@ use crate::{
     clock::Timestamp,
     error::Result,
     http::{
+        Routes,
         caller::{Reader, Writer, ended_cookie, session_cookie},
         extract::{Body, Query},
         idempotency::{self, Answer},
@@ -33,7 +33,7 @@ use crate::{
 const TOKENS: &str = "tokens";
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(open_session).service(end_session).service(stream_token);
     cfg.service(create_token).service(list_tokens).service(revoke_token);
 }

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, http::StatusCode, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Data, EventType, Name};
 use crate::{
     app::App,
     error::{Error, Result},
     http::{
+        Routes,
         caller::Writer,
         extract::Body,
         idempotency::{self, Answer},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(publish);
 }
 

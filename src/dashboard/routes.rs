@@ -1,13 +1,12 @@
 //! `/v1/dashboard`.
 
 use actix_web::{HttpResponse, get, web};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Overview;
-use crate::{app::App, credentials::Caller, error::Result, http::problem::Problem};
+use crate::{app::App, credentials::Caller, error::Result, http::Routes, http::problem::Problem};
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(get_dashboard);
 }
 

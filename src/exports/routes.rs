@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Export, NewExport};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     credentials::{self, Caller},
     error::Result,
     http::{
+        Routes,
         caller::{Reader, Writer},
         download::{self, Download},
         etag,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_exports)
         .service(begin_export)
         .service(get_export)

@@ -13,6 +13,7 @@ pub mod page;
 mod parameters;
 pub mod problem;
 mod proxy;
+mod routes;
 pub mod sse;
 
 use std::sync::Arc;
@@ -28,9 +29,11 @@ use actix_web::{
 use actix_web_lab::extract::LocalData;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::openapi::{OpenApi, path::PathItem};
-use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use self::front::{IsHead, front};
+pub use self::{
+    front::{IsHead, front},
+    routes::Routes,
+};
 use crate::{
     accounts,
     app::App,
@@ -42,7 +45,7 @@ use crate::{
 };
 
 /// Every route of the server.
-pub fn routes(cfg: &mut ServiceConfig<'_>) {
+pub fn routes(cfg: &mut Routes<'_, '_>) {
     cfg.configure(streams::routes::configure)
         .configure(streams::sugar::configure)
         .configure(snippets::routes::configure)
@@ -96,7 +99,7 @@ impl Shared {
             .app_data(LocalData::new(hub))
             .app_data(web::PathConfig::default().error_handler(|_, _| Error::UnknownPath.into()));
         self.prefer_literal_paths(cfg);
-        routes(&mut ServiceConfig::new(cfg));
+        routes(&mut Routes::Served(cfg));
         let to_the_page = web::resource("/docs").guard(guard::Get());
         cfg.service(to_the_page.to(|| async { web::Redirect::to("/docs/") }))
             .service(

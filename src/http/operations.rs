@@ -10,9 +10,9 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
+    Routes,
     openapi::Rendered,
     parameters::NoQuery,
     problem::{KINDS, Problem},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The routes of this module.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(health).service(readiness).service(figures).service(document).service(explain_problem);
 }
 

@@ -10,7 +10,6 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Import;
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     credentials,
     error::{Error, Result},
     http::{
+        Routes,
         caller::{Reader, Writer},
         etag,
         extract::{Query, require_media_type},
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_imports).service(begin_import).service(get_import).service(cancel_or_remove_import);
 }
 

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{CountedNotification, Notice, Notification, NotificationId};
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     credentials::{self, Caller},
     error::Result,
     http::{
+        Routes,
         caller::{Notifier, Writer},
         extract::{Body, Flag, Query},
         idempotency::{self, Answer},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_notifications)
         .service(mark_all_notifications)
         .service(mark_notification)

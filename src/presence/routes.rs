@@ -5,19 +5,18 @@ use std::time::Duration;
 use actix_web::{HttpResponse, delete, get, patch, put, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Fields;
 use crate::{
     app::App,
     credentials::Caller,
     error::Result,
-    http::{caller::Writer, extract::Body, problem::Problem},
+    http::{Routes, caller::Writer, extract::Body, problem::Problem},
     streams::schema::{Presence, PresenceLease, PresentNow},
 };
 
 /// Adds the routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(who_is_present).service(hold_presence).service(change_presence).service(release_presence);
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Filter, Hit, SearchText};
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     credentials::Caller,
     error::{Error, Result},
     http::{
+        Routes,
         extract::Query,
         page::{self, Limit},
         problem::Problem,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(search);
 }
 

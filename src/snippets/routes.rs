@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Change, Draft, Filter, Language, OwnerQuery, Snippet, SnippetId, SnippetSummary, Sort, Tag};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        Routes,
         caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Query},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_snippets)
         .service(create_snippet)
         .service(get_snippet)

@@ -10,7 +10,6 @@ use actix_web::{
 use actix_web_lab::extract::LocalData;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 use super::{Topic, Topics, Wanted, Wish};
@@ -18,7 +17,7 @@ use crate::{
     app::App,
     error::{Error, Result, Violation},
     http::{
-        IsHead,
+        IsHead, Routes,
         caller::StreamCaller,
         extract::{Body, Flag, Query},
         sse,
@@ -29,7 +28,7 @@ use crate::{
 };
 
 /// The routes of this feature. They stand before `/v1/snippets/{id}`'s like, which would take `events` for an id.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(follow).service(follow_snippets).service(follow_snippet).service(change_topics);
 }
 

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use actix_web_lab::extract::LocalData;
-use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 use super::{
@@ -16,13 +15,13 @@ use crate::{
     dashboard,
     error::Result,
     exports,
-    http::{caller::StreamCaller, extract::Query},
+    http::{Routes, caller::StreamCaller, extract::Query},
     imports, notifications,
     realtime::Hub,
 };
 
 /// The routes of this kind. They stand before `/v1/notifications/{id}` and its like.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(follow_room).service(follow_notifications).service(follow_dashboard);
     cfg.service(follow_exports).service(follow_imports);
 }

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, put, web};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Member;
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     credentials::{self, Caller},
     error::Result,
     http::{
+        Routes,
         caller::Writer,
         extract::Query,
         page::{self, Limit, Page},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_members).service(add_member).service(remove_member);
 }
 

@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Direction, EditMessage, Message, PostMessage};
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     credentials::{self, Caller},
     error::{Error, Result},
     http::{
+        Routes,
         caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Query},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_messages)
         .service(post_message)
         .service(get_message)

@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, put, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::RoomRead;
 use crate::{
@@ -11,11 +10,11 @@ use crate::{
     chat::{MessageId, RoomId},
     credentials,
     error::Result,
-    http::{caller::Writer, extract::Body, problem::Problem},
+    http::{Routes, caller::Writer, extract::Body, problem::Problem},
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(mark_room);
 }
 

@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{ChangeRoom, CreateRoom, Room, RoomId, RoomSummary};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     credentials::{self, Caller},
     error::Result,
     http::{
+        Routes,
         caller::Writer,
         etag::{self, IfMatch},
         extract::{Body, Flag, Query},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub fn configure(cfg: &mut ServiceConfig<'_>) {
+pub fn configure(cfg: &mut Routes<'_, '_>) {
     cfg.service(list_rooms).service(create_room).service(get_room).service(change_room).service(delete_room);
 }
 

@@ -66,7 +66,10 @@ impl Modify for Schemes {
 /// The document, made without a server.
 #[must_use]
 pub fn document() -> Document {
-    let app = actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(super::routes);
+    let app = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(Base::openapi())
+        .configure(|cfg| super::routes(&mut super::Routes::Described(cfg)));
     let (_, mut document) = app.split_for_parts();
     shared::complete(&mut document);
     document
