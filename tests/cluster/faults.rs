@@ -115,7 +115,9 @@ fn a_node_that_cannot_know_who_is_revoked_ends_the_streams_of_all_who_could_be()
         let mut isolated = streams.remove(1);
         assert_eq!(isolated.until("closing").await.data, json!({ "reason": "isolated" }));
         isolated.ended().await;
-        assert!(begun.elapsed() < Duration::from_secs(12), "ended after {:?}", begun.elapsed());
+        let took = begun.elapsed();
+        println!("isolated after {took:?}");
+        assert!(took < WITHOUT_BUS, "ended after {took:?}");
         let written = write(&cluster.at(0, &ann), 1).await;
         for stream in &mut streams {
             assert_eq!(read(stream, 1).await, written);
