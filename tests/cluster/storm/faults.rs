@@ -14,10 +14,11 @@ pub enum Fault {
     CutNats,
     CutDatabase,
     CutAllDatabases,
+    CrashDatabase,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::KillSequencer,
         Self::KillNode,
         Self::StopNode,
@@ -25,6 +26,7 @@ impl Fault {
         Self::CutNats,
         Self::CutDatabase,
         Self::CutAllDatabases,
+        Self::CrashDatabase,
     ];
 
     /// Lets it happen, for 2 to 4 s or 10 s where a node is stopped in a long storm, and mends it. Answers with the
@@ -70,6 +72,11 @@ impl Fault {
                 (0..NODES).for_each(|index| cluster.node(index).to_database.cut());
                 tokio::time::sleep(length).await;
                 (0..NODES).for_each(|index| cluster.node(index).to_database.mend());
+            }
+            Self::CrashDatabase => {
+                cluster.postgres().crash().await;
+                tokio::time::sleep(length).await;
+                cluster.postgres().restart().await;
             }
         }
         node

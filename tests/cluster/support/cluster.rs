@@ -9,6 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::eventually;
 use super::nats::Nats;
 use super::persona::{Credential, PASSWORD, Persona, new_client};
+use super::postgres::Postgres;
 use super::process::Process;
 use super::proxy::Proxy;
 use super::storage::{Database, Storage};
@@ -28,14 +29,20 @@ pub struct Cluster {
     nodes: Vec<Node>,
     settings: Vec<String>,
     storage: Storage,
+    /// The server of PostgreSQL, where this cluster has it for itself.
+    postgres: Option<Postgres>,
     accounts: Cell<u32>,
 }
 
 impl Cluster {
-    pub async fn start(settings: &[&str]) -> Self {
-        let (nats, storage) = (Nats::start(), Storage::create(Database::Postgres).await);
+    pub async fn start(settings: &[&str], postgres: Option<Postgres>) -> Self {
+        let storage = match &postgres {
+            Some(postgres) => Storage::create_at(postgres.url()).await,
+            None => Storage::create(Database::Postgres).await,
+        };
+        let (nats, nodes) = (Nats::start(), Vec::new());
         let settings = settings.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { nats, nodes: Vec::new(), settings, storage, accounts: Cell::new(0) };
+        let mut cluster = Self { nats, nodes, settings, storage, postgres, accounts: Cell::new(0) };
         for index in 0..NODES {
             let node = cluster.new_node();
             cluster.nodes.push(node);
@@ -73,6 +80,10 @@ impl Cluster {
         self.nodes[index].process = Some(process);
     }
 
+    pub fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().expect("the cluster has a PostgreSQL of its own")
+    }
+
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
     }
@@ -105,9 +116,11 @@ impl Cluster {
     }
 
     pub async fn remove(self) {
-        let Self { nodes, storage, .. } = self;
+        let Self { nodes, storage, postgres, .. } = self;
         drop(nodes);
-        storage.remove().await;
+        if postgres.is_none() {
+            storage.remove().await;
+        }
     }
 
     /// The same person at another node.

@@ -17,6 +17,7 @@ mod nats;
 #[path = "../../api/support/persona.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod persona;
+mod postgres;
 #[path = "../../api/support/process.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod process;
@@ -34,11 +35,17 @@ use futures_util::FutureExt;
 pub use cluster::{Cluster, NODES};
 pub use events::EventStream;
 pub use persona::{Persona, new_client};
+pub use postgres::Postgres;
 
 /// Runs one test against a cluster of its own, and takes it down however the test ends.
 pub fn run(settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
+    run_on(None, settings, test);
+}
+
+/// The same with a PostgreSQL server that no other test uses, where one is given.
+pub fn run_on(postgres: Option<Postgres>, settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
     actix_web::rt::System::new().block_on(async {
-        let mut cluster = Cluster::start(settings).await;
+        let mut cluster = Cluster::start(settings, postgres).await;
         let outcome = AssertUnwindSafe(test(&mut cluster)).catch_unwind().await;
         cluster.remove().await;
         if let Err(panic) = outcome {
