@@ -2,6 +2,7 @@
 //! between them.
 
 mod faults;
+mod ghosts;
 mod presence;
 mod rolling;
 mod storm;

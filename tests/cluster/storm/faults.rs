@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Random, Storm};
-use crate::support::{Cluster, NODES};
+use super::Storm;
+use crate::support::{Cluster, NODES, Random, setting};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -34,10 +34,10 @@ impl Fault {
     pub async fn strike(self, cluster: &mut Cluster, storm: &Storm, random: &mut Random) -> usize {
         let node = match self {
             Self::KillSequencer => cluster.sequencer().await,
-            _ => usize::try_from(random.below(NODES as u64)).expect("small"),
+            _ => random.index(NODES),
         };
         let length = match self {
-            Self::StopNode if super::setting("STORM_SECONDS", 30) > 60 => Duration::from_secs(10),
+            Self::StopNode if setting("STORM_SECONDS", 30) > 60 => Duration::from_secs(10),
             _ => Duration::from_millis(2_000 + random.below(2_000)),
         };
         match self {

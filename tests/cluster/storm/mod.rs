@@ -17,29 +17,13 @@ use serde_json::json;
 
 use self::faults::Fault;
 use self::reader::Reader;
-use crate::support::{Cluster, Persona, Postgres, eventually, run_on};
+use crate::support::{Cluster, Persona, Postgres, Random, eventually, run_on, setting};
 
 const TOPICS: u64 = 20;
 const TOPICS_EACH: u64 = 3;
 const WRITERS: u64 = 6;
 /// How long after a fault has healed everybody may still lack something.
 const CATCH_UP: Duration = Duration::from_secs(5);
-
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
-}
-
-/// Numbers that look like chance and can be had again.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    /// A number below a limit.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth
-        (self.0 >> 33) % limit
-    }
-}
 
 /// What all who take part know.
 struct Storm {
@@ -65,9 +49,7 @@ struct Written {
 impl Storm {
     /// The same person at any node that runs.
     fn anywhere(&self, random: &mut Random) -> Persona {
-        let nodes = self.nodes.borrow();
-        let index = usize::try_from(random.below(nodes.len() as u64)).expect("small");
-        Persona { server: nodes[index].clone(), ..self.ann.clone() }
+        Persona { server: random.one(&self.nodes.borrow()).clone(), ..self.ann.clone() }
     }
 }
 
@@ -136,7 +118,7 @@ async fn rage(cluster: &mut Cluster, storm: &Storm, readers: &[Rc<Reader>], mut 
         if left.is_empty() {
             left = Fault::ALL.to_vec();
         }
-        let fault = left.swap_remove(usize::try_from(random.below(left.len() as u64)).expect("small"));
+        let fault = left.swap_remove(random.index(left.len()));
         let node = fault.strike(cluster, storm, &mut random).await;
         let healed = Instant::now();
         struck += 1;
@@ -153,7 +135,9 @@ async fn rage(cluster: &mut Cluster, storm: &Storm, readers: &[Rc<Reader>], mut 
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let took = healed.elapsed();
-        println!("{fault:?} at node {node}: healed, written after {written:?}, at all after {took:?}, at {last}");
+        println!(
+            "{fault:?} at node {node}: healed, written after {written:?}, at all after {took:?}, at {last}"
+        );
         let late: Vec<_> = readers.iter().filter(|reader| !reader.has_until(storm, last)).collect();
         assert!(late.is_empty(), "{} readers lack something of {last}: {:?}", late.len(), late[0]);
         assert!(took < CATCH_UP, "too late");

@@ -163,6 +163,34 @@ impl Cluster {
         Persona { id, name, email, ..anonymous }.sign_in().await
     }
 
+    /// Many people with sessions, made behind the back of the nodes: to hash their passwords would take a minute.
+    pub async fn crowd(&self, count: u32) -> Vec<Persona> {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let users = "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
+            SELECT md5('crowd' || number)::uuid, 'crowd' || number || '@example.org', 'crowd' || number, 'member',
+                   '', 1, now()
+            FROM generate_series(1, $1) AS number RETURNING id::text, name";
+        let users: Vec<(String, String)> = sqlx::query_as(users)
+            .bind(i32::try_from(count).expect("small"))
+            .fetch_all(&mut conn)
+            .await
+            .expect("users");
+        let sessions = "INSERT INTO credentials (id, user_id, kind, digest, scopes, created_at)
+            SELECT gen_random_uuid(), id, 'session',
+                   sha256(set_byte('\\x0000000000000000'::bytea, 0, length(token)) || token::bytea),
+                   '[\"read\", \"write\"]', now()
+            FROM (SELECT id, 'sbx_session_' || name AS token FROM users WHERE name LIKE 'crowd%') AS made";
+        sqlx::query(sessions).execute(&mut conn).await.expect("sessions");
+        let nobody = self.anonymous(0);
+        users
+            .into_iter()
+            .map(|(id, name)| {
+                let credential = Credential::Bearer(format!("sbx_session_{name}"));
+                Persona { id, name, credential, ..nobody.clone() }
+            })
+            .collect()
+    }
+
     /// Writes events behind the back of the nodes, all in one transaction.
     pub async fn fill_outbox(&self, topic: &str, count: u64) {
         let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");

@@ -7,6 +7,7 @@ mod answer;
 #[path = "../../api/support/call.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod call;
+mod chance;
 mod cluster;
 #[path = "../../api/support/decoder.rs"]
 pub mod decoder;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
+pub use chance::{Random, setting};
 pub use cluster::{Cluster, NODES};
 pub use events::EventStream;
 pub use persona::{Persona, new_client};
