@@ -17,11 +17,11 @@ use serde_json::json;
 
 use self::faults::Fault;
 use self::reader::Reader;
-use crate::support::{Cluster, Persona, Postgres, Random, eventually, run_on, setting};
+use crate::support::{Cluster, NODES, Persona, Postgres, Random, eventually, run_with, setting};
 
 const TOPICS: u64 = 20;
 const TOPICS_EACH: u64 = 3;
-const WRITERS: u64 = 6;
+const WRITERS: usize = 6;
 /// How long after a fault has healed everybody may still lack something.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
@@ -61,7 +61,7 @@ fn place(id: &str) -> u64 {
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn nothing_is_lost_doubled_or_out_of_order_whatever_breaks() {
     let settings = ["--presence-grace", "1s", "--database-connections", "16"];
-    run_on(Some(Postgres::start()), &settings, storm);
+    run_with(NODES, &settings, Some(Postgres::start()), storm);
 }
 
 async fn storm(cluster: &mut Cluster) {
@@ -82,7 +82,7 @@ async fn storm(cluster: &mut Cluster) {
         .iter()
         .map(|reader| tokio::task::spawn_local(Rc::clone(reader).read(Rc::clone(&storm))))
         .collect();
-    let writing: Vec<_> = (0..WRITERS)
+    let writing: Vec<_> = (0..WRITERS as u64)
         .map(|writer| {
             tokio::task::spawn_local(writer::write(Rc::clone(&storm), writer, Random(seed + writer)))
         })
@@ -123,7 +123,7 @@ async fn rage(cluster: &mut Cluster, storm: &Storm, readers: &[Rc<Reader>], mut 
         let healed = Instant::now();
         struck += 1;
         let before = storm.acknowledged.borrow().len();
-        let is_written = || storm.acknowledged.borrow().len() >= before + WRITERS as usize;
+        let is_written = || storm.acknowledged.borrow().len() >= before + WRITERS;
         let is_over = || healed.elapsed() > 6 * CATCH_UP;
         while !is_written() && !is_over() {
             tokio::time::sleep(Duration::from_millis(20)).await;

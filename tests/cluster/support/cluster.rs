@@ -35,7 +35,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(settings: &[&str], postgres: Option<Postgres>) -> Self {
+    /// Starts so many nodes, on the PostgreSQL that is given or that of all tests.
+    pub async fn start(count: usize, settings: &[&str], postgres: Option<Postgres>) -> Self {
         let storage = match &postgres {
             Some(postgres) => Storage::create_at(postgres.url()).await,
             None => Storage::create(Database::Postgres).await,
@@ -43,15 +44,15 @@ impl Cluster {
         let (nats, nodes) = (Nats::start(), Vec::new());
         let settings = settings.iter().map(ToString::to_string).collect();
         let mut cluster = Self { nats, nodes, settings, storage, postgres, accounts: Cell::new(0) };
-        for index in 0..NODES {
+        for index in 0..count {
             let node = cluster.new_node();
             cluster.nodes.push(node);
             cluster.start_node(index).await;
         }
-        for index in 0..NODES {
+        for index in 0..count {
             cluster.connected(index, true).await;
         }
-        cluster.acquainted(NODES).await;
+        cluster.acquainted(count).await;
         cluster
     }
 
@@ -93,6 +94,11 @@ impl Cluster {
         self.nodes[index].process.as_ref().expect("the node runs").send(signal);
     }
 
+    /// The memory that a node has in use, in bytes.
+    pub fn resident_bytes(&self, index: usize) -> usize {
+        self.nodes[index].process.as_ref().expect("the node runs").resident_bytes()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].process.take().expect("the node runs").kill();
@@ -107,7 +113,7 @@ impl Cluster {
 
     /// Waits until all nodes that run know of each other.
     pub async fn acquainted(&self, count: usize) {
-        for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+        for index in (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some()) {
             eventually("the nodes know of each other", async || {
                 (self.readiness(index).await["nodes"] == count).then_some(())
             })
@@ -138,7 +144,7 @@ impl Cluster {
     }
 
     fn url(&self, index: usize) -> String {
-        let index = index % NODES;
+        let index = index % self.nodes.len();
         self.nodes[index].process.as_ref().expect("the node runs").url.clone()
     }
 
@@ -186,7 +192,7 @@ impl Cluster {
             .into_iter()
             .map(|(id, name)| {
                 let credential = Credential::Bearer(format!("sbx_session_{name}"));
-                Persona { id, name, credential, ..nobody.clone() }
+                Persona { credential, id, name, ..nobody.clone() }
             })
             .collect()
     }
@@ -200,6 +206,14 @@ impl Cluster {
         );
         let filled = filling.bind(topic).bind(i64::try_from(count).expect("small")).execute(&mut conn).await;
         assert_eq!(filled.expect("events").rows_affected(), count);
+    }
+
+    /// Lets everybody who asks for events wait in the database, until the connection is closed.
+    pub async fn lock_events(&self) -> PgConnection {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let locking = sqlx::raw_sql("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut conn);
+        locking.await.expect("the lock");
+        conn
     }
 
     pub async fn readiness(&self, index: usize) -> Value {
@@ -222,7 +236,7 @@ impl Cluster {
     pub async fn sequencer(&self) -> usize {
         let leads = async |index: &usize| self.figure(*index, "snippetbox_sequencer_leads").await == 1;
         eventually("a node leads", async || {
-            for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+            for index in (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some()) {
                 if leads(&index).await {
                     return Some(index);
                 }

@@ -41,13 +41,18 @@ pub use postgres::Postgres;
 
 /// Runs one test against a cluster of its own, and takes it down however the test ends.
 pub fn run(settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
-    run_on(None, settings, test);
+    run_with(NODES, settings, None, test);
 }
 
-/// The same with a PostgreSQL server that no other test uses, where one is given.
-pub fn run_on(postgres: Option<Postgres>, settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
+/// The same with so many nodes, on a PostgreSQL server that no other test uses, where one is given.
+pub fn run_with(
+    count: usize,
+    settings: &[&str],
+    postgres: Option<Postgres>,
+    test: impl AsyncFnOnce(&mut Cluster),
+) {
     actix_web::rt::System::new().block_on(async {
-        let mut cluster = Cluster::start(settings, postgres).await;
+        let mut cluster = Cluster::start(count, settings, postgres).await;
         let outcome = AssertUnwindSafe(test(&mut cluster)).catch_unwind().await;
         cluster.remove().await;
         if let Err(panic) = outcome {
