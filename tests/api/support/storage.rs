@@ -66,17 +66,15 @@ async fn create_database(server: &Url) -> String {
     name
 }
 
-pub async fn as_admin(statement: &str) {
-    execute(&usual_server(), statement).await;
-}
-
-async fn execute(server: &Url, statement: &str) {
+/// Runs a statement that belongs to no database of a test.
+pub async fn execute(server: &Url, statement: &str) {
     let mut conn = PgConnection::connect(server.as_str()).await.expect("a connection to PostgreSQL");
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.expect(statement);
     conn.close().await.expect("the connection closes");
 }
 
-fn usual_server() -> Url {
+/// The server of PostgreSQL that all tests share.
+pub fn usual_server() -> Url {
     let url = std::env::var("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL names a PostgreSQL server");
     Url::parse(&url).expect("TEST_POSTGRES_URL is a URL")
 }
