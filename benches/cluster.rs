@@ -20,7 +20,7 @@ use self::support::{Cluster, NODES, Persona, eventually, run_with, setting};
 const SPAN: Duration = Duration::from_secs(4);
 const WRITERS: u32 = 8;
 /// How many write at once, all nodes together, where as much is written as can be.
-const EAGER: usize = 48;
+const EAGER: usize = 256;
 /// How many events wait for their places at once.
 const OUTBOX: u64 = 20_000;
 
