@@ -167,6 +167,13 @@ impl Server {
             let app = app.clone();
             async move { app.realtime.hear_attempts(|address| app.limits.sign_in_elsewhere(address)).await }
         }));
+        background.push(tokio::spawn({
+            let app = app.clone();
+            async move {
+                let note = |(id, viewer)| app.views.counted_elsewhere(id, viewer, app.clock.now());
+                app.realtime.hear_counted(note).await;
+            }
+        }));
         background.push(tokio::spawn(search::index_missing(app.clone().into_inner())));
         background.push(tokio::spawn(dashboard::run(app.clone().into_inner())));
         let (handle, serving) = serve(&app, figures, listener)?;

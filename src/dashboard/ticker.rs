@@ -9,6 +9,7 @@ use super::{Activity, Metrics, TOPIC, activity, figures::hour, metrics, store};
 use crate::{
     app::App,
     clock::Timestamp,
+    db::within,
     error::Result,
     realtime::{Envelope, Ephemeral, Frame, Json},
 };
@@ -19,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_secs(5);
 /// The time between two readings of the activities, when there are new ones.
 const ACTIVITY_TICK: Duration = Duration::from_secs(1);
+
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was told last, and when something is due again.
 #[derive(Default)]
@@ -36,7 +40,7 @@ struct Told {
 pub async fn run(app: Arc<App>) {
     let mut told = Told::default();
     loop {
-        if let Err(error) = look(&app, &mut told).await {
+        if let Err(error) = within(PATIENCE, look(&app, &mut told)).await {
             tracing::error!(%error, "the dashboard cannot be read; trying again");
         }
         tokio::time::sleep(LOOK).await;

@@ -16,7 +16,7 @@ mod shared;
 mod sqlite;
 mod text;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
@@ -31,7 +31,7 @@ pub use self::{
     shared::{Shared, push_keys},
     text::Text,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.
 macro_rules! on_conn {
@@ -158,6 +158,15 @@ impl WriteTx {
         self.committed.notify_one();
         Ok(())
     }
+}
+
+/// Gives up work that takes longer than it may. Nobody tells of a connection that has died with its machine, or in a
+/// firewall: whoever waits for its answer would wait for ever.
+///
+/// # Errors
+/// Those of the work; [`Error::Overloaded`] when it was given up.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::Overloaded))
 }
 
 impl Db {

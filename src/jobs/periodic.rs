@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{remove_expired, remove_left_over};
-use crate::{app::App, credentials, dashboard, error::Result, http::idempotency, snippets};
+use crate::{app::App, credentials, dashboard, db::within, error::Result, http::idempotency, snippets};
 
 /// How often counters that are written behind are flushed.
 const FLUSH: Duration = Duration::from_secs(1);
 /// How many flushes there are between two rounds of cleaning up.
 const CLEAN_UP_EVERY: u32 = 5;
+/// How long one round of it may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many flushes there are between two looks for files that nobody needs.
 const SWEEP_EVERY: u32 = 60;
 
@@ -20,10 +22,10 @@ pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
     report("sweep", remove_left_over(&app).await);
     loop {
         tokio::time::sleep(FLUSH).await;
-        report("flush", flush(&app).await);
+        report("flush", within(PATIENCE, flush(&app)).await);
         round = round.wrapping_add(1);
         if round.is_multiple_of(CLEAN_UP_EVERY) {
-            report("clean up", clean_up(&app).await);
+            report("clean up", within(PATIENCE, clean_up(&app)).await);
             app.limits.shrink();
             figures.run_upkeep();
         }

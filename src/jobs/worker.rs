@@ -8,6 +8,7 @@ use super::{Job, JobError, Kind, Meter, Status, shown, store, tell_end};
 use crate::{
     accounts,
     app::App,
+    db::within,
     error::{Error, Result},
     exports, imports, notifications,
     realtime::{Envelope, Ephemeral, Frame},
@@ -50,7 +51,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         while running.try_join_next().is_some() {}
-        match claim(&app).await {
+        match within(LEASE, claim(&app)).await {
             Ok(Some(job)) => {
                 let app = Arc::clone(&app);
                 running.spawn(async move {

@@ -22,12 +22,14 @@ use super::{
     log::{Log, PAGE, place},
 };
 use crate::{
-    db::on_conn,
+    db::{on_conn, within},
     error::{Error, Result},
 };
 
 /// How long the log waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a reading may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many bytes of events one message holds. What is larger is read from the database.
 const MESSAGE: usize = 128 * 1024;
 /// How long a node believes what it has read, when nobody can tell it anything newer.
@@ -83,7 +85,7 @@ impl Log {
     /// Reads the database, and hears the others all the while: it may be slow, or away. Tells whether something was
     /// heard meanwhile that needs another reading.
     async fn read_and_hear(&self, bus: &Bus, inbox: &mut Inbox) -> bool {
-        let mut reading = pin!(self.advance(bus));
+        let mut reading = pin!(within(PATIENCE, self.advance(bus)));
         let mut complete = true;
         loop {
             tokio::select! {

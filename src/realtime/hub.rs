@@ -28,6 +28,8 @@ use crate::{
 
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a connection waits for a database that is away before it asks again.
+const RETRY: Duration = Duration::from_secs(1);
 /// How many topics one connection may listen to.
 pub const MAX_TOPICS: usize = 100;
 
@@ -190,13 +192,22 @@ impl Hub {
         &self.node.log
     }
 
+    /// Reads a part of the log for a connection. While the database is away it waits, and its stream stays.
     pub(super) async fn read(
         self: Rc<Self>,
         keys: Vec<Key>,
         after: u64,
         through: u64,
     ) -> Result<Option<Page>> {
-        self.node.log.page(&keys, after, through).await
+        loop {
+            match self.node.log.page(&keys, after, through).await {
+                Err(error @ (Error::Database(_) | Error::Unreachable(_) | Error::Overloaded)) => {
+                    tracing::debug!(%error, "a stream cannot read the log; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                read => return read,
+            }
+        }
     }
 
     /// Lets a connection go on at the present, because the history it needs is gone, and tells it so.

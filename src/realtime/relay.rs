@@ -114,6 +114,21 @@ impl Realtime {
         }
     }
 
+    /// Tells the other nodes of something that was counted here, and is not to be counted there.
+    pub fn tell_counted(&self, what: &impl Serialize) {
+        self.publish(Subject::Counted, what);
+    }
+
+    /// Hears of what other nodes have counted, for as long as the server runs.
+    pub async fn hear_counted<T: DeserializeOwned>(&self, each: impl Fn(T)) {
+        let mut inbox = self.bus.subscribe(Subject::Counted).await;
+        loop {
+            if let Some(what) = understand(&inbox.next().await) {
+                each(what);
+            }
+        }
+    }
+
     /// Changes the topics of an open connection, wherever it is, and answers with the topics it has then.
     ///
     /// # Errors
@@ -256,10 +271,14 @@ impl Realtime {
     }
 
     fn say(&self, word: &Word) {
+        self.publish(Subject::Words, word);
+    }
+
+    fn publish(&self, subject: Subject, what: &impl Serialize) {
         if self.bus.is_connected() == Some(true)
-            && let Ok(word) = serde_json::to_vec(word)
+            && let Ok(what) = serde_json::to_vec(what)
         {
-            self.bus.publish(Subject::Words, word);
+            self.bus.publish(subject, what);
         }
     }
 }

@@ -52,14 +52,15 @@ pub(super) async fn run(db: &Db, log: &Log, bus: &Bus) {
 /// Numbers events while this process holds the lock; comes back when another one does.
 async fn lead(pool: &PgPool, db: &Db, log: &Log, committed: &mut Inbox) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().await?;
-    let leads: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *conn).await?;
+    let locking = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *conn);
+    // A session that got the lock after all must not go back to the pool with it.
+    let leads: bool = within(locking).await.inspect_err(|_| conn.close_on_drop())?;
     if !leads {
         return Ok(());
     }
     // A connection of its own: the lock belongs to the session, and must end with it.
     let mut conn = conn.detach();
-    sqlx::query(LEASE).execute(&mut conn).await?;
+    within(sqlx::query(LEASE).execute(&mut conn)).await?;
     log.sight.leads.store(true, Ordering::Relaxed);
     metrics::gauge!("snippetbox_sequencer_leads").set(1);
     tracing::info!("this node gives the events their places");

@@ -104,7 +104,10 @@ async fn insert(app: &App, tx: &mut WriteTx, origin: Option<Uuid>, new: New) -> 
 /// A snippet for somebody who looks at it, which counts as a view.
 pub async fn find(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> {
     let mut snippet = raw(app, caller, id).await?;
-    app.views.count(id, Viewer::of(caller), app.clock.now());
+    let viewer = Viewer::of(caller);
+    if app.views.count(id, viewer, app.clock.now()) {
+        app.realtime.tell_counted(&(id, viewer));
+    }
     snippet.views += app.views.pending(id);
     Ok(snippet)
 }

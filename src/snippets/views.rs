@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{SnippetId, store};
 use crate::{accounts::UserId, app::App, clock::Timestamp, credentials::Caller, dashboard, error::Result};
 
@@ -18,7 +20,7 @@ const STEP: usize = 256;
 const REMEMBERED: usize = 100_000;
 
 /// Somebody who looks at snippets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Viewer {
     User(UserId),
     Address(IpAddr),
@@ -57,23 +59,20 @@ impl Views {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a view, unless the viewer was counted for this snippet within the last hour.
-    pub fn count(&self, snippet: SnippetId, viewer: Viewer, now: Timestamp) {
+    /// Counts a view, unless the viewer was counted for this snippet within the last hour; tells whether it did.
+    pub fn count(&self, snippet: SnippetId, viewer: Viewer, now: Timestamp) -> bool {
         let mut state = self.state();
-        let rested = now.minus(REST);
-        if state.seen.get(&(snippet, viewer)).is_some_and(|at| *at > rested) {
-            return;
+        let counts = state.remember(snippet, viewer, now);
+        if counts {
+            *state.pending.entry(snippet).or_default() += 1;
+            *state.minutes.entry(dashboard::minute(now)).or_default() += 1;
         }
-        if state.seen.len() >= REMEMBERED {
-            state.seen.retain(|_, at| *at > rested);
-            // Making little room would mean to search through all of them at the next view again.
-            if state.seen.len() > REMEMBERED / 2 {
-                state.seen.clear();
-            }
-        }
-        state.seen.insert((snippet, viewer), now);
-        *state.pending.entry(snippet).or_default() += 1;
-        *state.minutes.entry(dashboard::minute(now)).or_default() += 1;
+        counts
+    }
+
+    /// Remembers a view that another node has counted.
+    pub fn counted_elsewhere(&self, snippet: SnippetId, viewer: Viewer, now: Timestamp) {
+        self.state().remember(snippet, viewer, now);
     }
 
     /// How many views of a snippet are not written yet.
@@ -102,6 +101,25 @@ impl Views {
         let mut state = self.state();
         subtract(&mut state.pending, counts.snippets);
         subtract(&mut state.minutes, counts.minutes);
+    }
+}
+
+impl State {
+    /// Notes that a viewer is counted; false when they were within the last hour.
+    fn remember(&mut self, snippet: SnippetId, viewer: Viewer, now: Timestamp) -> bool {
+        let rested = now.minus(REST);
+        if self.seen.get(&(snippet, viewer)).is_some_and(|at| *at > rested) {
+            return false;
+        }
+        if self.seen.len() >= REMEMBERED {
+            self.seen.retain(|_, at| *at > rested);
+            // Making little room would mean to search through all of them at the next view again.
+            if self.seen.len() > REMEMBERED / 2 {
+                self.seen.clear();
+            }
+        }
+        self.seen.insert((snippet, viewer), now);
+        true
     }
 }
 

@@ -30,6 +30,8 @@ use crate::{
 
 /// How many events a page of history holds at most.
 const PAGE: usize = 100;
+/// How long the database may take to give a part of the history.
+const READING: Duration = Duration::from_secs(5);
 /// The reconnection time that a stream sets, in milliseconds.
 const RETRY_MS: u64 = 2_000;
 
@@ -197,13 +199,14 @@ pub async fn history(
     let deadline = tokio::time::Instant::now() + wait;
     let mut data: Vec<Box<RawValue>> = Vec::new();
     while data.len() < PAGE {
-        let frame = match next_of_history(&mut stream).await {
-            Some(frame) => frame,
-            None if !data.is_empty() => break,
-            None => match tokio::time::timeout_at(deadline, stream.next()).await {
+        let frame = match tokio::time::timeout(READING, next_of_history(&mut stream)).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) | Err(_) if !data.is_empty() => break,
+            Ok(None) => match tokio::time::timeout_at(deadline, stream.next()).await {
                 Ok(frame) => frame,
                 Err(_) => break,
             },
+            Err(_) => return Err(Error::Overloaded),
         };
         let Some(frame) = frame else { break };
         if frame.is_durable() {

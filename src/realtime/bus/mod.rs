@@ -30,6 +30,8 @@ pub(super) enum Subject {
     Updates,
     /// Attempts that are limited over all nodes.
     Attempts,
+    /// What one node has counted, and the others are not to count again.
+    Counted,
 }
 
 impl Subject {
@@ -42,6 +44,7 @@ impl Subject {
             Self::Changes => "changes",
             Self::Updates => "updates",
             Self::Attempts => "attempts",
+            Self::Counted => "counted",
         }
     }
 }

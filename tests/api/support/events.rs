@@ -1,5 +1,6 @@
 //! A reader of event streams, which never waits long and says what it had received when it gives up.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use super::within;
 
 /// How long the next event may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many of the last events are shown when something else was expected.
+const REMEMBERED: usize = 100;
 
 /// One event: what the frame and its envelope say alike.
 #[derive(Debug, Clone)]
@@ -50,7 +53,7 @@ pub struct EventStream {
     label: String,
     bytes: BoxStream<'static, reqwest::Result<Bytes>>,
     decoder: Decoder,
-    received: Vec<Event>,
+    received: VecDeque<Event>,
 }
 
 impl EventStream {
@@ -75,7 +78,7 @@ impl EventStream {
         let bytes = response.bytes_stream().boxed();
         let decoder = Decoder::new(format);
         let mut stream =
-            Self { ready: Value::Null, retry: None, label, bytes, decoder, received: Vec::new() };
+            Self { ready: Value::Null, retry: None, label, bytes, decoder, received: VecDeque::new() };
         let first = stream.next().await;
         assert_eq!(first.kind, "ready", "the first event of {}", stream.label);
         stream.ready = first.data;
@@ -127,7 +130,10 @@ impl EventStream {
                 self.retry = frame.retry.or(self.retry);
                 if frame.event.is_some() || frame.data.is_some() {
                     let event = Event::of(frame);
-                    self.received.push(event.clone());
+                    if self.received.len() == REMEMBERED {
+                        self.received.pop_front();
+                    }
+                    self.received.push_back(event.clone());
                     return Some(event);
                 }
             }
@@ -141,7 +147,8 @@ impl EventStream {
     }
 
     fn give_up(&self, how: &str) -> ! {
-        let lines: Vec<String> = self.received.iter().map(|event| format!("  {}", event.envelope)).collect();
-        panic!("{} {how}; received so far:\n{}", self.label, lines.join("\n"))
+        let shown = |event: &Event| format!("  {}", event.envelope).chars().take(2_000).collect();
+        let lines: Vec<String> = self.received.iter().map(shown).collect();
+        panic!("{} {how}; the last that came:\n{}", self.label, lines.join("\n"))
     }
 }

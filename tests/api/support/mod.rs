@@ -21,7 +21,7 @@ pub use call::Call;
 pub use events::EventStream;
 pub use persona::{PASSWORD, Persona, path_of};
 pub use process::{Process, run_to_its_end};
-pub use storage::{Database, as_admin};
+pub use storage::Database;
 
 /// Runs each of the named functions twice, as `sqlite::name` and as `postgres::name`, with a server of its own.
 ///
@@ -49,6 +49,11 @@ macro_rules! on_both_databases {
     };
 }
 pub(crate) use on_both_databases;
+
+/// Runs a statement on the PostgreSQL server that all tests share, as no server of a test would.
+pub async fn as_admin(statement: &str) {
+    storage::execute(&storage::usual_server(), statement).await;
+}
 
 /// Runs one test against a server of its own, and takes the server down however the test ends.
 pub fn run(database: Database, settings: &[&str], test: impl AsyncFnOnce(&TestApp)) {

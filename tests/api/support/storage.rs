@@ -14,24 +14,29 @@ pub enum Database {
 
 pub struct Storage {
     folder: TempDir,
-    postgres: Option<String>,
+    /// The server of PostgreSQL, and the name of the database there.
+    postgres: Option<(Url, String)>,
 }
 
 impl Storage {
     pub async fn create(database: Database) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let postgres = match database {
-            Database::Sqlite => None,
-            Database::Postgres => Some(create_database().await),
-        };
-        Self { folder, postgres }
+        match database {
+            Database::Sqlite => Self { folder: folder(), postgres: None },
+            Database::Postgres => Self::create_at(usual_server()).await,
+        }
+    }
+
+    /// A database of a PostgreSQL server.
+    pub async fn create_at(server: Url) -> Self {
+        let name = create_database(&server).await;
+        Self { folder: folder(), postgres: Some((server, name)) }
     }
 
     pub fn url(&self) -> String {
-        let Some(name) = &self.postgres else {
+        let Some((server, name)) = &self.postgres else {
             return format!("sqlite://{}/snippetbox.db", self.data_dir());
         };
-        let mut url = admin_url();
+        let mut url = server.clone();
         url.set_path(name);
         url.to_string()
     }
@@ -41,29 +46,35 @@ impl Storage {
     }
 
     pub async fn remove(self) {
-        if let Some(name) = self.postgres {
-            as_admin(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        if let Some((server, name)) = self.postgres {
+            execute(&server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
     }
 }
 
-async fn create_database() -> String {
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+async fn create_database(server: &Url) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = format!("snippetbox_test_{}_{number}", std::process::id());
     // In the order of a language: where an order must be binary, the schema has to say so itself.
     let language = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
-    as_admin(&format!("CREATE DATABASE {name} {language}")).await;
+    execute(server, &format!("CREATE DATABASE {name} {language}")).await;
     name
 }
 
-pub async fn as_admin(statement: &str) {
-    let mut conn = PgConnection::connect(admin_url().as_str()).await.expect("a connection to PostgreSQL");
+/// Runs a statement that belongs to no database of a test.
+pub async fn execute(server: &Url, statement: &str) {
+    let mut conn = PgConnection::connect(server.as_str()).await.expect("a connection to PostgreSQL");
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.expect(statement);
     conn.close().await.expect("the connection closes");
 }
 
-fn admin_url() -> Url {
+/// The server of PostgreSQL that all tests share.
+pub fn usual_server() -> Url {
     let url = std::env::var("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL names a PostgreSQL server");
     Url::parse(&url).expect("TEST_POSTGRES_URL is a URL")
 }

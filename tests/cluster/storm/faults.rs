@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Random, Storm};
-use crate::support::{Cluster, NODES};
+use super::Storm;
+use crate::support::{Cluster, NODES, Random, setting};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -14,10 +14,11 @@ pub enum Fault {
     CutNats,
     CutDatabase,
     CutAllDatabases,
+    CrashDatabase,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::KillSequencer,
         Self::KillNode,
         Self::StopNode,
@@ -25,6 +26,7 @@ impl Fault {
         Self::CutNats,
         Self::CutDatabase,
         Self::CutAllDatabases,
+        Self::CrashDatabase,
     ];
 
     /// Lets it happen, for 2 to 4 s or 10 s where a node is stopped in a long storm, and mends it. Answers with the
@@ -32,10 +34,10 @@ impl Fault {
     pub async fn strike(self, cluster: &mut Cluster, storm: &Storm, random: &mut Random) -> usize {
         let node = match self {
             Self::KillSequencer => cluster.sequencer().await,
-            _ => usize::try_from(random.below(NODES as u64)).expect("small"),
+            _ => random.index(NODES),
         };
         let length = match self {
-            Self::StopNode if super::setting("STORM_SECONDS", 30) > 60 => Duration::from_secs(10),
+            Self::StopNode if setting("STORM_SECONDS", 30) > 60 => Duration::from_secs(10),
             _ => Duration::from_millis(2_000 + random.below(2_000)),
         };
         match self {
@@ -70,6 +72,11 @@ impl Fault {
                 (0..NODES).for_each(|index| cluster.node(index).to_database.cut());
                 tokio::time::sleep(length).await;
                 (0..NODES).for_each(|index| cluster.node(index).to_database.mend());
+            }
+            Self::CrashDatabase => {
+                cluster.postgres().crash().await;
+                tokio::time::sleep(length).await;
+                cluster.postgres().restart().await;
             }
         }
         node

@@ -17,29 +17,13 @@ use serde_json::json;
 
 use self::faults::Fault;
 use self::reader::Reader;
-use crate::support::{Cluster, Persona, eventually, run};
+use crate::support::{Cluster, NODES, Persona, Postgres, Random, eventually, run_with, setting};
 
 const TOPICS: u64 = 20;
 const TOPICS_EACH: u64 = 3;
-const WRITERS: u64 = 6;
+const WRITERS: usize = 6;
 /// How long after a fault has healed everybody may still lack something.
 const CATCH_UP: Duration = Duration::from_secs(5);
-
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
-}
-
-/// Numbers that look like chance and can be had again.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    /// A number below a limit.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth
-        (self.0 >> 33) % limit
-    }
-}
 
 /// What all who take part know.
 struct Storm {
@@ -65,9 +49,7 @@ struct Written {
 impl Storm {
     /// The same person at any node that runs.
     fn anywhere(&self, random: &mut Random) -> Persona {
-        let nodes = self.nodes.borrow();
-        let index = usize::try_from(random.below(nodes.len() as u64)).expect("small");
-        Persona { server: nodes[index].clone(), ..self.ann.clone() }
+        Persona { server: random.one(&self.nodes.borrow()).clone(), ..self.ann.clone() }
     }
 }
 
@@ -78,7 +60,8 @@ fn place(id: &str) -> u64 {
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn nothing_is_lost_doubled_or_out_of_order_whatever_breaks() {
-    run(&["--presence-grace", "1s", "--database-connections", "16"], storm);
+    let settings = ["--presence-grace", "1s", "--database-connections", "16"];
+    run_with(NODES, &settings, Some(Postgres::start()), storm);
 }
 
 async fn storm(cluster: &mut Cluster) {
@@ -99,7 +82,7 @@ async fn storm(cluster: &mut Cluster) {
         .iter()
         .map(|reader| tokio::task::spawn_local(Rc::clone(reader).read(Rc::clone(&storm))))
         .collect();
-    let writing: Vec<_> = (0..WRITERS)
+    let writing: Vec<_> = (0..WRITERS as u64)
         .map(|writer| {
             tokio::task::spawn_local(writer::write(Rc::clone(&storm), writer, Random(seed + writer)))
         })
@@ -126,24 +109,35 @@ async fn storm(cluster: &mut Cluster) {
     assert!(written > 100 && connections > readers.len(), "a storm");
 }
 
-/// One fault after the other; after each, everybody must have caught up in time.
+/// One fault after the other, each kind at least once. After each, everybody must have caught up in time: they have all
+/// that was acknowledged, and as many writes that were acknowledged since as there are writers.
 async fn rage(cluster: &mut Cluster, storm: &Storm, readers: &[Rc<Reader>], mut random: Random) {
     let end = Instant::now() + Duration::from_secs(setting("STORM_SECONDS", 30));
-    let mut left: Vec<Fault> = Vec::new();
-    while Instant::now() < end {
+    let (mut left, mut struck) = (Vec::new(), 0);
+    while Instant::now() < end || struck < Fault::ALL.len() {
         if left.is_empty() {
             left = Fault::ALL.to_vec();
         }
-        let fault = left.swap_remove(usize::try_from(random.below(left.len() as u64)).expect("small"));
+        let fault = left.swap_remove(random.index(left.len()));
         let node = fault.strike(cluster, storm, &mut random).await;
         let healed = Instant::now();
+        struck += 1;
+        let before = storm.acknowledged.borrow().len();
+        let is_written = || storm.acknowledged.borrow().len() >= before + WRITERS;
+        let is_over = || healed.elapsed() > 6 * CATCH_UP;
+        while !is_written() && !is_over() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let written = healed.elapsed();
         let last = storm.acknowledged.borrow().keys().next_back().copied().unwrap_or_default();
         let caught_up = || readers.iter().all(|reader| reader.has_until(storm, last));
-        while !caught_up() && healed.elapsed() < 6 * CATCH_UP {
+        while !caught_up() && !is_over() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let took = healed.elapsed();
-        println!("{fault:?} at node {node}: caught up {took:?} after it had healed, at {last}");
+        println!(
+            "{fault:?} at node {node}: healed, written after {written:?}, at all after {took:?}, at {last}"
+        );
         let late: Vec<_> = readers.iter().filter(|reader| !reader.has_until(storm, last)).collect();
         assert!(late.is_empty(), "{} readers lack something of {last}: {:?}", late.len(), late[0]);
         assert!(took < CATCH_UP, "too late");

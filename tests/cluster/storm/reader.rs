@@ -10,9 +10,9 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Random, Storm, TOPICS, TOPICS_EACH, Written, place, topic};
+use super::{Storm, TOPICS, TOPICS_EACH, Written, place, topic};
 use crate::support::decoder::{Decoder, Format, Frame};
-use crate::support::new_client;
+use crate::support::{Random, new_client};
 
 /// How long a node may take to begin a stream.
 const PATIENCE: Duration = Duration::from_secs(2);

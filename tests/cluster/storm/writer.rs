@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Random, Storm, TOPICS, Written, event, place, topic};
+use super::{Storm, TOPICS, Written, event, place, topic};
+use crate::support::Random;
 
 /// How long an answer may take before the writer asks another node.
 const PATIENCE: Duration = Duration::from_secs(4);

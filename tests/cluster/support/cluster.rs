@@ -9,6 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::eventually;
 use super::nats::Nats;
 use super::persona::{Credential, PASSWORD, Persona, new_client};
+use super::postgres::Postgres;
 use super::process::Process;
 use super::proxy::Proxy;
 use super::storage::{Database, Storage};
@@ -28,23 +29,30 @@ pub struct Cluster {
     nodes: Vec<Node>,
     settings: Vec<String>,
     storage: Storage,
+    /// The server of PostgreSQL, where this cluster has it for itself.
+    postgres: Option<Postgres>,
     accounts: Cell<u32>,
 }
 
 impl Cluster {
-    pub async fn start(settings: &[&str]) -> Self {
-        let (nats, storage) = (Nats::start(), Storage::create(Database::Postgres).await);
+    /// Starts so many nodes, on the PostgreSQL that is given or that of all tests.
+    pub async fn start(count: usize, settings: &[&str], postgres: Option<Postgres>) -> Self {
+        let storage = match &postgres {
+            Some(postgres) => Storage::create_at(postgres.url()).await,
+            None => Storage::create(Database::Postgres).await,
+        };
+        let (nats, nodes) = (Nats::start(), Vec::new());
         let settings = settings.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { nats, nodes: Vec::new(), settings, storage, accounts: Cell::new(0) };
-        for index in 0..NODES {
+        let mut cluster = Self { nats, nodes, settings, storage, postgres, accounts: Cell::new(0) };
+        for index in 0..count {
             let node = cluster.new_node();
             cluster.nodes.push(node);
             cluster.start_node(index).await;
         }
-        for index in 0..NODES {
+        for index in 0..count {
             cluster.connected(index, true).await;
         }
-        cluster.acquainted(NODES).await;
+        cluster.acquainted(count).await;
         cluster
     }
 
@@ -73,6 +81,10 @@ impl Cluster {
         self.nodes[index].process = Some(process);
     }
 
+    pub fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().expect("the cluster has a PostgreSQL of its own")
+    }
+
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
     }
@@ -80,6 +92,11 @@ impl Cluster {
     /// Sends a signal to a node, by its name.
     pub fn send(&self, index: usize, signal: &str) {
         self.nodes[index].process.as_ref().expect("the node runs").send(signal);
+    }
+
+    /// The memory that a node has in use, in bytes.
+    pub fn resident_bytes(&self, index: usize) -> usize {
+        self.nodes[index].process.as_ref().expect("the node runs").resident_bytes()
     }
 
     /// SIGKILL.
@@ -96,7 +113,7 @@ impl Cluster {
 
     /// Waits until all nodes that run know of each other.
     pub async fn acquainted(&self, count: usize) {
-        for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+        for index in (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some()) {
             eventually("the nodes know of each other", async || {
                 (self.readiness(index).await["nodes"] == count).then_some(())
             })
@@ -105,9 +122,11 @@ impl Cluster {
     }
 
     pub async fn remove(self) {
-        let Self { nodes, storage, .. } = self;
+        let Self { nodes, storage, postgres, .. } = self;
         drop(nodes);
-        storage.remove().await;
+        if postgres.is_none() {
+            storage.remove().await;
+        }
     }
 
     /// The same person at another node.
@@ -125,7 +144,7 @@ impl Cluster {
     }
 
     fn url(&self, index: usize) -> String {
-        let index = index % NODES;
+        let index = index % self.nodes.len();
         self.nodes[index].process.as_ref().expect("the node runs").url.clone()
     }
 
@@ -150,6 +169,34 @@ impl Cluster {
         Persona { id, name, email, ..anonymous }.sign_in().await
     }
 
+    /// Many people with sessions, made behind the back of the nodes: to hash their passwords would take a minute.
+    pub async fn crowd(&self, count: u32) -> Vec<Persona> {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let users = "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
+            SELECT md5('crowd' || number)::uuid, 'crowd' || number || '@example.org', 'crowd' || number, 'member',
+                   '', 1, now()
+            FROM generate_series(1, $1) AS number RETURNING id::text, name";
+        let users: Vec<(String, String)> = sqlx::query_as(users)
+            .bind(i32::try_from(count).expect("small"))
+            .fetch_all(&mut conn)
+            .await
+            .expect("users");
+        let sessions = "INSERT INTO credentials (id, user_id, kind, digest, scopes, created_at)
+            SELECT gen_random_uuid(), id, 'session',
+                   sha256(set_byte('\\x0000000000000000'::bytea, 0, length(token)) || token::bytea),
+                   '[\"read\", \"write\"]', now()
+            FROM (SELECT id, 'sbx_session_' || name AS token FROM users WHERE name LIKE 'crowd%') AS made";
+        sqlx::query(sessions).execute(&mut conn).await.expect("sessions");
+        let nobody = self.anonymous(0);
+        users
+            .into_iter()
+            .map(|(id, name)| {
+                let credential = Credential::Bearer(format!("sbx_session_{name}"));
+                Persona { credential, id, name, ..nobody.clone() }
+            })
+            .collect()
+    }
+
     /// Writes events behind the back of the nodes, all in one transaction.
     pub async fn fill_outbox(&self, topic: &str, count: u64) {
         let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
@@ -159,6 +206,14 @@ impl Cluster {
         );
         let filled = filling.bind(topic).bind(i64::try_from(count).expect("small")).execute(&mut conn).await;
         assert_eq!(filled.expect("events").rows_affected(), count);
+    }
+
+    /// Lets everybody who asks for events wait in the database, until the connection is closed.
+    pub async fn lock_events(&self) -> PgConnection {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let locking = sqlx::raw_sql("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut conn);
+        locking.await.expect("the lock");
+        conn
     }
 
     pub async fn readiness(&self, index: usize) -> Value {
@@ -181,7 +236,7 @@ impl Cluster {
     pub async fn sequencer(&self) -> usize {
         let leads = async |index: &usize| self.figure(*index, "snippetbox_sequencer_leads").await == 1;
         eventually("a node leads", async || {
-            for index in (0..NODES).filter(|index| self.nodes[*index].process.is_some()) {
+            for index in (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some()) {
                 if leads(&index).await {
                     return Some(index);
                 }

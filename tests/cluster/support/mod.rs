@@ -7,6 +7,7 @@ mod answer;
 #[path = "../../api/support/call.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod call;
+mod chance;
 mod cluster;
 #[path = "../../api/support/decoder.rs"]
 pub mod decoder;
@@ -17,6 +18,7 @@ mod nats;
 #[path = "../../api/support/persona.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod persona;
+mod postgres;
 #[path = "../../api/support/process.rs"]
 #[expect(dead_code, reason = "the tests of one node use the rest")]
 mod process;
@@ -31,14 +33,26 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
+pub use chance::{Random, setting};
 pub use cluster::{Cluster, NODES};
 pub use events::EventStream;
 pub use persona::{Persona, new_client};
+pub use postgres::Postgres;
 
 /// Runs one test against a cluster of its own, and takes it down however the test ends.
 pub fn run(settings: &[&str], test: impl AsyncFnOnce(&mut Cluster)) {
+    run_with(NODES, settings, None, test);
+}
+
+/// The same with so many nodes, on a PostgreSQL server that no other test uses, where one is given.
+pub fn run_with(
+    count: usize,
+    settings: &[&str],
+    postgres: Option<Postgres>,
+    test: impl AsyncFnOnce(&mut Cluster),
+) {
     actix_web::rt::System::new().block_on(async {
-        let mut cluster = Cluster::start(settings).await;
+        let mut cluster = Cluster::start(count, settings, postgres).await;
         let outcome = AssertUnwindSafe(test(&mut cluster)).catch_unwind().await;
         cluster.remove().await;
         if let Err(panic) = outcome {

@@ -29,6 +29,13 @@ impl Nats {
         }
     }
 
+    /// Lets it stand still (`STOP`) or go on (`CONT`).
+    pub fn send(&self, signal: &str) {
+        let child = self.child.as_ref().expect("NATS runs").id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &child]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+    }
+
     /// Starts it, and returns when it listens.
     pub fn restart(&mut self) {
         self.kill();
