@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::{Data, EventType, Name};
 use crate::{
     app::App,
+    db::WriteTx,
     error::{Error, Result},
     http::{
         Routes,
@@ -72,7 +73,11 @@ async fn publish(
     let (Publish { kind, data, ephemeral }, attempt) = (body.input, body.attempt);
     if ephemeral {
         let tell = || super::tell(&app, &caller, &name, &kind, &data).and_then(|()| accepted(None));
-        return idempotency::once(&app, &caller, &attempt, async |_| tell()).await;
+        let held_and_told = async |tx: &mut WriteTx| {
+            tx.conn().await?; // What is told cannot be taken back: first it must be sure who tells.
+            tell()
+        };
+        return idempotency::once(&app, &caller, &attempt, held_and_told).await;
     }
     idempotency::once_then(
         &app,

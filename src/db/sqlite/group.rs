@@ -107,14 +107,18 @@ impl Group {
         if self.savepoint != Savepoint::Used {
             return;
         }
-        if self.run("ROLLBACK TO one_write").await.is_ok() {
+        let Err(error) = self.run("ROLLBACK TO one_write").await else {
             self.savepoint = Savepoint::Empty;
             return;
-        }
-        // There is no savepoint. Either the write was dropped when it had released the one before it and not yet set
-        // its own; then nothing has happened. Or SQLite has rolled back everything; then a transaction can begin.
+        };
+        // Until it is known better, all is lost: whoever waits for it here may be gone before the answer.
+        let was_lost = std::mem::replace(&mut self.lost, true);
         self.savepoint = Savepoint::None;
-        self.lost |= self.run("BEGIN").await.is_ok();
+        // Where there is no savepoint, the write was dropped when it had released the one before it and not yet set its
+        // own; then nothing has happened. Or SQLite has rolled back everything; then a transaction can begin.
+        if error.to_string().contains("no such savepoint") && self.run("BEGIN").await.is_err() {
+            self.lost = was_lost;
+        }
     }
 
     pub(super) async fn commit(&mut self) {

@@ -226,33 +226,29 @@ where
     };
     let _turn = app.running.enter(place.lookup)?;
     let now = app.clock.now();
-    let stored = store::find(app.db.read().await?.conn(), &place.lookup).await?;
-    let (outdated, stored) = match stored {
-        Some(stored) if stored.created_at <= now.minus(KEPT) => (true, None),
-        stored => (false, stored),
-    };
-    if let Some(stored) = stored {
+    // Looked for in the transaction, which sees what others have written and not committed yet: a request that was
+    // broken off may still be on its way.
+    let mut tx = credentials::begin(app, caller).await?;
+    let found = store::find(&mut tx, &place.lookup).await?;
+    let outdated = found.as_ref().is_some_and(|stored| stored.created_at <= now.minus(KEPT));
+    if let Some(stored) = found.filter(|_| !outdated) {
         if stored.fingerprint != attempt.fingerprint {
             return Err(Error::IdempotencyKeyReused);
         }
         return Ok((place.open(app, &stored.answer)?, true));
     }
-    let mut tx = credentials::begin(app, caller).await?;
     if outdated {
         store::delete(&mut tx, &place.lookup).await?;
     }
     let outcome = effect(&mut tx).await?;
     let sealed = place.seal(app, &outcome)?;
-    // Last in the transaction, so a row that stands in its way is that of another node, or of a request that was
-    // broken off while it was committed: the same one has been answered meanwhile.
-    let stored = async {
-        store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await?;
-        tx.commit().await
-    };
-    match stored.await {
-        Err(error) if error.is_unique_violation() => Err(Error::IdempotencyInProgress),
-        result => result.map(|()| (outcome, false)),
+    let stored = store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await;
+    if stored.as_ref().is_err_and(Error::is_unique_violation) {
+        return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
     }
+    stored?;
+    tx.commit().await?;
+    Ok((outcome, false))
 }
 
 /// Forgets answers that are older than a day.

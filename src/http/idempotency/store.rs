@@ -15,16 +15,12 @@ pub(super) struct Stored {
     pub(super) created_at: Timestamp,
 }
 
-pub(super) async fn find(conn: Conn<'_>, lookup: &[u8]) -> Result<Option<Stored>> {
-    Ok(on_conn!(conn, |c| sqlx::query_as(
-        "SELECT fingerprint, answer, created_at FROM idempotency_keys WHERE lookup = $1"
-    )
-    .bind(lookup.to_vec())
-    .fetch_optional(c)
-    .await?))
+pub(super) async fn find(tx: &mut WriteTx, lookup: &[u8]) -> Result<Option<Stored>> {
+    const FIND: &str = "SELECT fingerprint, answer, created_at FROM idempotency_keys WHERE lookup = $1";
+    tx.later(FIND, FIND).bind(lookup).find().await
 }
 
-/// Stores an answer; the transaction fails with a violation of uniqueness when there is one already.
+/// Stores an answer; a violation of uniqueness when another node has stored one since it was looked for.
 pub(super) async fn insert(
     tx: &mut WriteTx,
     lookup: &[u8],
