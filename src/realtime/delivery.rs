@@ -33,8 +33,11 @@ impl Hub {
             let Some(last) = events.last() else { return };
             // Set before the delivery: a connection that opens during it begins behind these events.
             self.state.borrow_mut().head = last.seq;
-            if let [event] = events {
+            if let [event] = events
+                && event.ending.is_none()
+            {
                 self.hand_over(event, None).await;
+                tokio::task::yield_now().await;
                 continue;
             }
             let mut touched = Vec::new();

@@ -1,6 +1,6 @@
 //! What is not kept: it reaches who is there, and of what waits for a slow reader the newest is enough.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     Command, Realtime,
     connection::{Connection, Mode, Offer},
+    delivery::BATCH_BYTES,
     event::Key,
     frame::Frame,
     hub::Hub,
@@ -61,6 +62,37 @@ impl Realtime {
 }
 
 impl Hub {
+    /// Follows the commands in their order. What is to be told on one topic in a row is told in one go.
+    pub(super) async fn obey(self: &Rc<Self>, commands: &mut Vec<Command>) {
+        let (mut gathered, mut bytes): (Vec<Arc<Ephemeral>>, _) = (Vec::new(), 0);
+        for command in commands.drain(..) {
+            if let Command::Tell(ephemeral) = command {
+                bytes += ephemeral.frame.size();
+                if bytes > BATCH_BYTES || gathered.last().is_some_and(|last| last.topic != ephemeral.topic) {
+                    self.tell(&std::mem::take(&mut gathered)).await;
+                    bytes = ephemeral.frame.size();
+                }
+                gathered.push(ephemeral);
+                continue;
+            }
+            self.tell(&std::mem::take(&mut gathered)).await;
+            bytes = 0;
+            match command {
+                Command::Tell(_) => {}
+                Command::Announce(announcements) => self.announce(&announcements).await,
+                Command::Change(change, answer) => {
+                    if let Some(result) = self.change(change) {
+                        drop(answer.try_send(result));
+                    }
+                }
+                Command::Drain(done) => {
+                    tokio::task::spawn_local(Rc::clone(self).drain(done));
+                }
+            }
+        }
+        self.tell(&gathered).await;
+    }
+
     /// Tells each listener of a topic what has gathered, in one go.
     pub(super) async fn tell(&self, gathered: &[Arc<Ephemeral>]) {
         let listeners = gathered.first().and_then(|first| self.listeners(&first.topic));

@@ -10,9 +10,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Command, Ephemeral, Lines, Realtime,
+    Lines, Realtime,
     connection::Connection,
-    delivery::{BATCH, BATCH_BYTES},
+    delivery::BATCH,
     event::{Json, Key},
     frame::Frame,
     history::{Page, Start},
@@ -270,37 +270,6 @@ impl Hub {
                 }
             }
         }
-    }
-
-    /// Follows the commands in their order. What is to be told on one topic in a row is told in one go.
-    async fn obey(self: &Rc<Self>, commands: &mut Vec<Command>) {
-        let (mut gathered, mut bytes): (Vec<Arc<Ephemeral>>, _) = (Vec::new(), 0);
-        for command in commands.drain(..) {
-            if let Command::Tell(ephemeral) = command {
-                bytes += ephemeral.frame.size();
-                if bytes > BATCH_BYTES || gathered.last().is_some_and(|last| last.topic != ephemeral.topic) {
-                    self.tell(&std::mem::take(&mut gathered)).await;
-                    bytes = ephemeral.frame.size();
-                }
-                gathered.push(ephemeral);
-                continue;
-            }
-            self.tell(&std::mem::take(&mut gathered)).await;
-            bytes = 0;
-            match command {
-                Command::Tell(_) => {}
-                Command::Announce(announcements) => self.announce(&announcements).await,
-                Command::Change(change, answer) => {
-                    if let Some(result) = self.change(change) {
-                        drop(answer.try_send(result));
-                    }
-                }
-                Command::Drain(done) => {
-                    tokio::task::spawn_local(Rc::clone(self).drain(done));
-                }
-            }
-        }
-        self.tell(&gathered).await;
     }
 
     /// A frame about the stream itself.

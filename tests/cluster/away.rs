@@ -37,6 +37,8 @@ struct Load {
     over: Cell<bool>,
     /// Whether those read too who are so late that the memory of their node does not reach back to them.
     late: Cell<bool>,
+    /// Whether all wait for those who are late: writers that do not may be faster than this process can read.
+    gently: Cell<bool>,
     accepted: Cell<usize>,
     refused: Cell<usize>,
     unanswered: Cell<usize>,
@@ -48,9 +50,12 @@ struct Load {
 }
 
 impl Load {
+    /// Writes until the end and once after it, so that whoever reads has something to come.
     async fn write(self: Rc<Self>, writer: Persona) {
         let event = json!({ "type": "news", "data": "x".repeat(EVENT_BYTES) });
-        while !self.over.get() {
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.over.get();
             let begun = Instant::now();
             let publishing = writer.publish(TOPIC, &event).into_future();
             let Ok(answer) = tokio::time::timeout(PATIENCE, publishing).await else {
@@ -60,6 +65,9 @@ impl Load {
             if answer.status == 202 {
                 self.accepted.set(self.accepted.get() + 1);
                 self.last.set(self.last.get().max(place(&answer.id())));
+                if self.gently.get() {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
                 continue;
             }
             let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
@@ -140,12 +148,14 @@ impl Busy {
     /// Waits until new events are accepted again, and all readers have them.
     async fn recover(&self, what: &str) {
         let (mended, accepted) = (Instant::now(), self.load.accepted.get());
+        self.load.gently.set(true);
         eventually("all goes on", async || {
             let read = self.load.read.borrow().iter().min().copied();
             let goes_on = self.load.accepted.get() > accepted + NODES * WRITERS;
             (goes_on && read.is_some_and(|read| read + FULL as u64 > self.load.last.get())).then_some(())
         })
         .await;
+        self.load.gently.set(false);
         println!("{what}: over, and all go on after {:?}", mended.elapsed());
     }
 
