@@ -350,16 +350,6 @@ mod tests {
         // As SQLite does by itself when the disk is full.
         sqlx::query("ROLLBACK").execute(write.conn().await.unwrap()).await.unwrap();
         drop(write);
-        // Whoever finds that out may be gone before it can be noted.
-        for polls in 1..8 {
-            let mut enters = Box::pin(async { writer.begin().conn().await.map(drop) });
-            for _ in 0..polls {
-                if futures_util::poll!(&mut enters).is_ready() {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-        }
         let mut write = writer.begin();
         insert(write.conn().await.unwrap(), 3).await;
         let behind = tokio::spawn(write.commit());
@@ -372,5 +362,36 @@ mod tests {
         write.commit().await.unwrap();
         assert_eq!(numbers(&writer).await, [4]);
         assert!(writer.0.group.lock().await.savepoint == Savepoint::None);
+    }
+
+    #[tokio::test]
+    async fn a_lost_transaction_is_lost_though_whoever_finds_out_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        for polls in 1..200 {
+            let held = hold(&writer);
+            let mut write = writer.begin();
+            insert(write.conn().await.unwrap(), polls).await;
+            let mut fails = writer.begin();
+            let mut rolls_back =
+                Box::pin(async { sqlx::query("ROLLBACK").execute(fails.conn().await.unwrap()).await });
+            let mut enters = Box::pin(async { writer.begin().conn().await.map(drop) });
+            // Both wait, so they come before the task that commits looks again.
+            assert!(futures_util::poll!(&mut rolls_back).is_pending());
+            assert!(futures_util::poll!(&mut enters).is_pending());
+            let before = tokio::spawn(write.commit());
+            rolls_back.await.unwrap();
+            drop(fails);
+            for _ in 0..polls {
+                if futures_util::poll!(&mut enters).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(enters);
+            drop(held);
+            assert!(before.await.unwrap().is_err(), "after {polls} polls");
+        }
+        assert!(numbers(&writer).await.is_empty());
     }
 }
