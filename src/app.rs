@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use prometheus::Registry;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     dashboard::{self, Dashboard},
     db::{self, Db, Installation, Shared},
     error::Error,
+    figures,
     files::Files,
     http::{self, idempotency, sse::ClientSocket},
     id::Ids,
@@ -156,12 +157,12 @@ impl Server {
         if let Err(error) = presence::take_over(&app).await {
             tracing::warn!(%error, "who was there before is not known");
         }
-        let figures = figures();
+        let figures = figures::registry();
         let mut background = vec![tokio::spawn({
             let realtime = Arc::clone(&app.realtime);
             async move { realtime.run().await }
         })];
-        background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner(), figures.clone())));
+        background.push(tokio::spawn(jobs::periodic::run(app.clone().into_inner())));
         background.push(tokio::spawn(jobs::worker::run(app.clone().into_inner())));
         background.push(tokio::spawn({
             let app = app.clone();
@@ -232,7 +233,7 @@ fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 fn serve(
     app: &web::Data<App>,
-    figures: PrometheusHandle,
+    figures: Registry,
     listener: TcpListener,
 ) -> std::io::Result<(ServerHandle, JoinHandle<std::io::Result<()>>)> {
     let shared = http::Shared::new(app.clone(), figures).map_err(std::io::Error::other)?;
@@ -272,18 +273,4 @@ fn tune(stream: &TcpStream, stall: Duration) {
     if let Err(error) = tuned {
         tracing::debug!(%error, "a socket could not be tuned; its client has probably gone");
     }
-}
-
-/// The recorder of this process, which all its servers share.
-fn figures() -> PrometheusHandle {
-    static FIGURES: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
-    let install = || {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another recorder takes the figures of this process");
-        }
-        handle
-    };
-    FIGURES.get_or_init(install).clone()
 }

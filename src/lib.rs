@@ -15,7 +15,7 @@
 //! - [`http`] is what belongs to no feature: the table of routes, problems, callers, bodies, pages.
 //! - [`realtime`] is the log, the hubs and the bus between nodes; [`db`] the two databases behind one face; [`jobs`] is
 //!   work that outlives its request, and the periodic work.
-//! - [`files`] keeps files in a folder or in S3; [`archive`] writes and reads ZIP archives.
+//! - [`figures`] holds what `/metrics` tells. [`files`] keeps files in a folder or in S3; [`archive`] writes and reads ZIP archives.
 //! - [`clock`], [`id`], [`patch`], [`seal`], [`limits`], [`error`] are used by all and know nobody.
 //!
 //! # What must hold (tested by `tests/tidy.rs`)
@@ -36,6 +36,7 @@ pub mod dashboard;
 pub mod db;
 pub mod error;
 pub mod exports;
+pub mod figures;
 pub mod files;
 pub mod http;
 pub mod id;

@@ -27,7 +27,7 @@ use actix_web::{
     web,
 };
 use actix_web_lab::extract::LocalData;
-use metrics_exporter_prometheus::PrometheusHandle;
+use prometheus::Registry;
 use utoipa::openapi::{OpenApi, path::PathItem};
 
 pub use self::{
@@ -69,7 +69,7 @@ pub struct Shared {
     document: web::Data<openapi::Rendered>,
     /// The paths that are written out, with the methods that each knows.
     literals: Arc<Vec<(String, String)>>,
-    figures: web::Data<PrometheusHandle>,
+    figures: web::Data<Registry>,
     methods: Arc<Methods>,
     queries: web::Data<parameters::Queries>,
 }
@@ -79,7 +79,7 @@ impl Shared {
     ///
     /// # Errors
     /// When the document has no JSON form.
-    pub fn new(app: web::Data<App>, figures: PrometheusHandle) -> Result<Self> {
+    pub fn new(app: web::Data<App>, figures: Registry) -> Result<Self> {
         let document = openapi::document();
         let methods = Arc::new(Methods::of(&document));
         let queries = web::Data::new(parameters::Queries::of(&document));

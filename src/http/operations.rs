@@ -7,7 +7,7 @@ use actix_web::{
     http::header::{self, ContentType},
     web,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
+use prometheus::{Registry, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -74,18 +74,20 @@ async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
 /// Give the figures of this node in the text format of Prometheus
 #[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)), security(()))]
 #[get("/metrics")]
-async fn figures(_: NoQuery, app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
+async fn figures(_: NoQuery, app: web::Data<App>, registry: web::Data<Registry>) -> Result<HttpResponse> {
     if let Err(error) = realtime::report_lag(&app.db).await {
         // The other figures are worth having all the more then.
         tracing::warn!(%error, "the lag of the log cannot be told");
     }
-    let mut text = handle.render();
+    let mut text = TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .map_err(|error| Error::Internal(error.to_string()))?;
     let reads = app.dashboard.reads();
     let _ = write!(
         text,
         "# TYPE snippetbox_dashboard_reads_total counter\nsnippetbox_dashboard_reads_total {reads}\n"
     );
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 
 /// Give this document

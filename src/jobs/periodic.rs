@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics_exporter_prometheus::PrometheusHandle;
-
 use super::{remove_expired, remove_left_over};
 use crate::{app::App, credentials, dashboard, db::within, error::Result, http::idempotency, snippets};
 
@@ -17,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SWEEP_EVERY: u32 = 60;
 
 /// Works for as long as the server runs.
-pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
+pub async fn run(app: Arc<App>) {
     let mut round = 0_u32;
     report("sweep", remove_left_over(&app).await);
     loop {
@@ -27,7 +25,6 @@ pub async fn run(app: Arc<App>, figures: PrometheusHandle) {
         if round.is_multiple_of(CLEAN_UP_EVERY) {
             report("clean up", within(PATIENCE, clean_up(&app)).await);
             app.limits.shrink();
-            figures.run_upkeep();
         }
         if round.is_multiple_of(SWEEP_EVERY) {
             report("sweep", remove_left_over(&app).await);

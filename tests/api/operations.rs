@@ -29,6 +29,9 @@ async fn metrics_count_requests(app: &TestApp) {
     let text = answer.text();
     assert!(text.contains("# TYPE"), "{text}");
     assert!(text.contains("/v1/snippets"), "{text}");
+    // Most answers take less than a millisecond; the histogram tells them apart.
+    let bucket = r#"snippetbox_request_seconds_bucket{method="GET",route="/v1/snippets",le="0.0001"}"#;
+    assert!(text.contains(bucket), "{text}");
 }
 
 async fn invented_methods_are_counted_together(app: &TestApp) {
