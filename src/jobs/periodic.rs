@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{remove_expired, remove_left_over};
-use crate::{app::App, credentials, dashboard, db::within, error::Result, http::idempotency, snippets};
+use crate::{
+    app::App, credentials, dashboard, db::within, error::Result, http::idempotency, search, snippets,
+};
 
 /// How often counters that are written behind are flushed.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -16,11 +18,12 @@ const SWEEP_EVERY: u32 = 60;
 
 /// Works for as long as the server runs.
 pub async fn run(app: Arc<App>) {
-    let mut round = 0_u32;
+    let (mut round, mut merged) = (0_u32, 0_u64);
     report("sweep", remove_left_over(&app).await);
     loop {
         tokio::time::sleep(FLUSH).await;
         report("flush", within(PATIENCE, flush(&app)).await);
+        report("merge", within(PATIENCE, search::merge_index(&app, &mut merged)).await);
         round = round.wrapping_add(1);
         if round.is_multiple_of(CLEAN_UP_EVERY) {
             report("clean up", within(PATIENCE, clean_up(&app)).await);

@@ -158,6 +158,26 @@ async fn index_some(app: &App) -> Result<usize> {
     Ok(missing.len())
 }
 
+/// Keeps the parts of the index few, as long as nobody else writes; while others do, only as far as costs them little.
+/// `seen` is the head of the log at which there was nothing to merge.
+pub async fn merge_index(app: &App, seen: &mut u64) -> Result<()> {
+    loop {
+        let head = app.realtime.log.head();
+        if head == *seen {
+            return Ok(());
+        }
+        let mut tx = app.db.write().await?;
+        let merged = store::merge(&mut tx).await?;
+        tx.commit().await?;
+        if !merged {
+            *seen = head;
+        }
+        if app.realtime.log.head() != head {
+            return Ok(());
+        }
+    }
+}
+
 /// What is indexed of a snippet.
 struct Document<'a> {
     owner: UserId,

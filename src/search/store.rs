@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use sqlx::{QueryBuilder, types::Json};
 
 use super::{
@@ -24,9 +24,16 @@ pub(super) struct Entry {
     pub place: i64,
     pub snippet_id: SnippetId,
     pub title: String,
+    #[serde(deserialize_with = "tags")]
     pub tags: Vec<String>,
     /// The size of the content.
     pub bytes: i64,
+}
+
+/// Tags come as the JSON in which they are stored; SQLite would read and write it again to put it into another.
+fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    let stored = String::deserialize(deserializer)?;
+    serde_json::from_str(&stored).map_err(D::Error::custom)
 }
 
 /// Whose search it is, and what belongs to it.
@@ -41,8 +48,9 @@ pub(super) struct Scope {
 
 /// How a database is asked. Terms have no character that means something to it.
 struct Dialect {
-    // All entries come in one row: a hundred rows cost SQLite's driver more than finding them.
-    all: &'static str,
+    // All entries come in one row: a hundred rows cost SQLite's driver more than finding them. Each comes once.
+    begin_all: &'static str,
+    end_all: &'static str,
     from: &'static str,
     place: &'static str,
     quote: char,
@@ -53,8 +61,9 @@ struct Dialect {
 }
 
 const SQLITE: Dialect = Dialect {
-    all: " SELECT json_group_array(json_array(by, place, hex(snippet_id), title, json(tags), bytes))
-          FROM (SELECT * FROM first",
+    begin_all: " SELECT json_group_array(json_array(by, place, hex(snippet_id), title, tags, bytes))
+                FROM (SELECT max(by) AS by, place, snippet_id, title, tags, bytes FROM (",
+    end_all: ") GROUP BY place)",
     from: "search_terms CROSS JOIN search_entries e ON e.place = search_terms.rowid",
     place: "search_terms.rowid",
     quote: '"',
@@ -65,8 +74,9 @@ const SQLITE: Dialect = Dialect {
 };
 
 const POSTGRES: Dialect = Dialect {
-    all: " SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags, bytes)), '[]')::text
-          FROM (SELECT * FROM first",
+    begin_all: " SELECT coalesce(json_agg(json_build_array(by, place, snippet_id, title, tags::text, bytes)), '[]')::text
+                FROM (SELECT DISTINCT ON (place) * FROM (",
+    end_all: ") AS found ORDER BY place, by DESC) AS best",
     from: "search_entries e",
     place: "e.place",
     quote: '\'',
@@ -79,8 +89,8 @@ const POSTGRES: Dialect = Dialect {
 /// Pieces of a condition: SQL, and a text that is bound behind it.
 type Pieces = Vec<(&'static str, Option<String>)>;
 
-/// The newest entries that have what is asked for; one that fits several questions comes several times. A question
-/// that is not to be asked costs nothing: its condition on the first one's answer is looked at before the index is.
+/// The newest entries that have what is asked for, each with the best question that it fits. A question that is not to
+/// be asked costs nothing.
 pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Result<Vec<Entry>> {
     if asks.is_empty() {
         return Ok(Vec::new());
@@ -92,14 +102,13 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
     // Not kept as a prepared statement: PostgreSQL must plan for the words, which may be rare or in every snippet.
     let persistent = matches!(conn, Conn::Sqlite(_));
     let found: String = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("WITH first AS MATERIALIZED (");
+        let mut query = QueryBuilder::new("WITH ");
         for (number, ask) in asks.iter().enumerate() {
-            query.push(if number == 0 { "SELECT " } else { " UNION ALL SELECT * FROM (SELECT " });
-            query.push(ask.by as i64).push(" AS by, e.place, e.snippet_id, e.title, e.tags, e.bytes FROM ");
-            query.push(dialect.from).push(" WHERE ");
-            if number > 0 {
-                query.push("(SELECT count(*) FROM first) >= ").push_bind(ask.after).push(" AND ");
-            }
+            query.push(format_args!("{}a{number} AS MATERIALIZED (", if number == 0 { "" } else { ", " }));
+            query.push(format_args!(
+                "SELECT {} AS by, e.place, e.snippet_id, e.title, e.tags, e.bytes FROM {} WHERE ",
+                ask.by as i64, dialect.from
+            ));
             for (sql, text) in conditions(ask, scope) {
                 query.push(sql);
                 if let Some(text) = text {
@@ -109,10 +118,14 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
             query.push(dialect.place).push(" <= ").push_bind(scope.until);
             query.push(" AND (e.public OR e.owner_id = ").push_bind(scope.viewer);
             query.push(" OR ").push_bind(scope.all).push(") ORDER BY ").push(dialect.place);
-            query.push(" DESC LIMIT ").push_bind(ask.limit).push(")");
-            query.push(if number == 0 { dialect.all } else { " AS one" });
+            query.push(format_args!(" DESC LIMIT {})", limit(asks, ask)));
         }
-        query.push(") AS found").build_query_scalar().persistent(persistent).fetch_one(c).await?
+        query.push(dialect.begin_all);
+        for number in 0..asks.len() {
+            query.push(if number == 0 { "" } else { " UNION ALL " });
+            query.push(format_args!("SELECT * FROM a{number}"));
+        }
+        query.push(dialect.end_all).build_query_scalar().persistent(persistent).fetch_one(c).await?
     });
     let mut entries: Vec<Entry> = serde_json::from_str(&found)
         .map_err(|error| Error::Internal(format!("entries of search: {error}")))?;
@@ -120,6 +133,21 @@ pub(super) async fn entries(conn: Conn<'_>, asks: &[Ask], scope: &Scope) -> Resu
         entry.title = Text::stored(std::mem::take(&mut entry.title)).0;
     }
     Ok(entries)
+}
+
+/// How many entries a question may find: none where it is not to be asked, by the answers before it. Either database
+/// looks at the limit first; a condition would be looked at for every entry.
+fn limit(asks: &[Ask], ask: &Ask) -> String {
+    let full = |&number: &usize| format!("(SELECT count(*) FROM a{number}) >= {}", asks[number].limit);
+    let any = |numbers: &[usize]| numbers.iter().map(full).collect::<Vec<_>>().join(" OR ");
+    let mut limit = ask.limit.to_string();
+    if !ask.if_full.is_empty() {
+        limit = format!("CASE WHEN {} THEN {limit} ELSE 0 END", any(ask.if_full));
+    }
+    if !ask.unless_full.is_empty() {
+        limit = format!("CASE WHEN {} THEN 0 ELSE {limit} END", any(ask.unless_full));
+    }
+    limit
 }
 
 /// Where next to nothing is hidden, to ask for it costs more than to come across it.
@@ -202,6 +230,19 @@ const PUT_POSTGRES: &str =
 /// Puts the pending terms into the index. FTS5 writes what it holds in memory at every savepoint, which each write is.
 pub(super) const INDEX_PENDING: &str = "INSERT OR REPLACE INTO search_terms (rowid, terms)
      SELECT place, terms FROM search_pending; DELETE FROM search_pending";
+
+/// Merges parts of the index, about a megabyte of them; whether there were any. Every commit leaves a part, and a query
+/// looks into each; PostgreSQL sees to its own.
+pub(super) async fn merge(tx: &mut WriteTx) -> Result<bool> {
+    let Conn::Sqlite(conn) = tx.conn().await? else { return Ok(false) };
+    let changes = "SELECT total_changes()";
+    let before: i64 = sqlx::query_scalar(changes).fetch_one(&mut *conn).await?;
+    sqlx::query("INSERT INTO search_terms (search_terms, rank) VALUES ('merge', 256)")
+        .execute(&mut *conn)
+        .await?;
+    let after: i64 = sqlx::query_scalar(changes).fetch_one(conn).await?;
+    Ok(after - before >= 2) // The statement itself is one, says the manual of FTS5.
+}
 
 /// Writes what the index tells of a snippet, and by which terms it is found.
 pub(super) async fn put(

@@ -65,8 +65,10 @@ impl TryFrom<i64> for By {
 pub(super) struct Ask {
     pub by: By,
     pub limit: i64,
-    /// Asked only if the first question has found so many.
-    pub after: i64,
+    /// Asked only if one of these questions before it has found as many as it may.
+    pub if_full: &'static [usize],
+    /// And only if none of these has.
+    pub unless_full: &'static [usize],
     pub words: Vec<Part>,
     pub grams: Vec<Part>,
 }
@@ -101,23 +103,30 @@ impl Wish {
         Some(Self { words, literal, is_code })
     }
 
-    /// All words, begun and whole; where there are more than can be weighed, also those that have all in the title and
-    /// the tags: the new must not hide an older one that is worth more.
+    /// All words whole and, where those are fewer than can be weighed, begun; where there are more, also those that have
+    /// all in the title and the tags: the new must not hide an older one that is worth more.
     pub(super) fn by_words(&self, filter: &Filter) -> Vec<Ask> {
-        let mut asks = Vec::new();
-        for (word, start, limit, after) in [
-            (Kind::Word, Kind::Start, WITH_WORDS, 1),
-            (Kind::HeadWord, Kind::HeadStart, WITH_HEAD, WITH_WORDS),
-        ] {
-            let ask = |by, words| Ask { by, limit, after, words, grams: Vec::new() };
-            if self.words.iter().any(|it| it.begun) {
-                let begun = self.all(filter, |it| looked_for(it, word, start));
-                asks.extend(begun.map(|words| ask(By::Words, words)));
-            }
-            let whole = self.all(filter, |it| Part::Term(term(word, &it.text)));
-            asks.extend(whole.map(|words| ask(By::Whole, words)));
-        }
-        asks
+        let (whole, begun) = (
+            |word| self.all(filter, |it| Part::Term(term(word, &it.text))),
+            |word, start| self.all(filter, |it| looked_for(it, word, start)),
+        );
+        let ask = |by, limit, if_full, unless_full, words: Option<_>| {
+            words.map(|words| Ask { by, limit, if_full, unless_full, words, grams: Vec::new() })
+        };
+        let asks = if self.words.iter().any(|it| it.begun) {
+            vec![
+                ask(By::Whole, WITH_WORDS, &[], &[], whole(Kind::Word)),
+                ask(By::Words, WITH_WORDS, &[], &[0], begun(Kind::Word, Kind::Start)),
+                ask(By::Whole, WITH_HEAD, &[0, 1], &[], whole(Kind::HeadWord)),
+                ask(By::Words, WITH_HEAD, &[0, 1], &[2], begun(Kind::HeadWord, Kind::HeadStart)),
+            ]
+        } else {
+            vec![
+                ask(By::Whole, WITH_WORDS, &[], &[], whole(Kind::Word)),
+                ask(By::Whole, WITH_HEAD, &[0], &[], whole(Kind::HeadWord)),
+            ]
+        };
+        asks.into_iter().flatten().collect()
     }
 
     /// All words, each with one typo at most.
@@ -129,7 +138,14 @@ impl Wish {
             near if near.is_empty() => looked_for(word, Kind::Word, Kind::Start),
             near => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
         })?;
-        Some(Ask { by: By::Typos, limit: WITH_HEAD, after: 0, words, grams: Vec::new() })
+        Some(Ask {
+            by: By::Typos,
+            limit: WITH_HEAD,
+            if_full: &[],
+            unless_full: &[],
+            words,
+            grams: Vec::new(),
+        })
     }
 
     /// What a text must have that holds the literal.
@@ -145,7 +161,7 @@ impl Wish {
         inner.dedup();
         let mut words = filtered(filter);
         words.extend(inner.into_iter().take(MAX_INNER).map(|word| Part::Term(term(Kind::Word, cut(word)))));
-        Some(Ask { by: By::Literal, limit: WITH_LITERAL, after: 0, words, grams })
+        Some(Ask { by: By::Literal, limit: WITH_LITERAL, if_full: &[], unless_full: &[], words, grams })
     }
 
     fn all(&self, filter: &Filter, part: impl Fn(&Word) -> Part) -> Option<Vec<Part>> {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::{search, titles, titles_of};
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{Database, TestApp, eventually, on_both_databases, run};
 
 on_both_databases![
     queries_find_what_they_should,
@@ -187,4 +188,23 @@ async fn a_typo_is_looked_for_only_where_nothing_fits(app: &TestApp) {
     assert_eq!(titles(&ann, "receive").await, ["recieve"]);
     ann.has_snippet(json!({ "title": "receive" })).await;
     assert_eq!(titles(&ann, "receive").await, ["receive"]);
+}
+
+/// Each commit adds a part to the index of SQLite, and each part costs every query.
+#[test]
+fn the_index_of_sqlite_is_kept_in_few_parts() {
+    run(Database::Sqlite, &[], async |app| {
+        let ann = app.user("ann").await;
+        for number in 0..60 {
+            ann.has_snippet(json!({ "title": "x", "content": format!("word{number}") })).await;
+        }
+        let mut conn = SqliteConnection::connect(&app.database_url()).await.expect("a connection");
+        let parts = "SELECT count(DISTINCT segid) FROM search_terms_idx";
+        eventually("there are at most three parts", async || {
+            let parts: i64 = sqlx::query_scalar(parts).fetch_one(&mut conn).await.expect(parts);
+            (parts <= 3).then_some(())
+        })
+        .await;
+        assert_eq!(titles(&ann, "word7").await, ["x"]);
+    });
 }
