@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench search                                   # 10,000 and 100,000 snippets, SQLite
 //! cargo bench --bench search -- 100000                         # other sizes
+//! cargo bench --bench search -- --check                        # fails where a goal is missed
 //! tests/postgres sh -c 'cargo bench --bench search -- --database-url "$TEST_POSTGRES_URL"'
 //! ```
 //!
@@ -14,6 +15,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,9 +27,25 @@ use snippetbox::config::Settings;
 const CLIENTS: usize = 32;
 const LOAD: Duration = Duration::from_secs(10);
 const QUERIES: usize = 400;
+/// How long the slowest hundredth of the searches of one client may take, in milliseconds.
+const SLOWEST_MS: f64 = 10.0;
+/// How many searches of all clients must be answered in a second.
+const RATE: f64 = 1_000.0;
+/// By how much more than the logarithm of the rows a search for a selective word may grow.
+const GROWTH: f64 = 1.25;
 
-fn main() {
-    let (database, sizes) = arguments();
+/// What a size has cost.
+struct Figures {
+    size: usize,
+    /// The slowest hundredth of one client, in milliseconds.
+    p99: f64,
+    rate: f64,
+    /// The median of the searches for a selective word, in milliseconds.
+    selective: f64,
+}
+
+fn main() -> ExitCode {
+    let (database, sizes, check) = arguments();
     let pieces = pieces(sizes.iter().copied().max().unwrap_or(0));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (tell, told) = std::sync::mpsc::channel();
@@ -41,7 +59,7 @@ fn main() {
     });
     let address = told.recv().expect("the server starts");
     let token = Client::open(address).sign_up();
-    let mut written = 0;
+    let (mut written, mut figures) = (0, Vec::new());
     for size in sizes {
         let (begun, cpu) = (Instant::now(), cpu_seconds());
         write(address, &token, &pieces[written..size.min(pieces.len())]);
@@ -52,24 +70,48 @@ fn main() {
             "\n{written} snippets ({count} written by {CLIENTS} clients at {:.0}/s, {cpu:.2} ms of CPU each)",
             ratio(count, took)
         );
-        measure(address, &pieces[..written]);
+        figures.push(measure(address, &pieces[..written]));
     }
+    let missed = missed(&figures);
+    for missed in &missed {
+        println!("MISSED: {missed}");
+    }
+    if check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn arguments() -> (Option<String>, Vec<usize>) {
-    let mut database = None;
+/// The goals that were not reached.
+fn missed(figures: &[Figures]) -> Vec<String> {
+    let mut missed = Vec::new();
+    let (Some(first), Some(last)) = (figures.first(), figures.last()) else { return missed };
+    if last.p99 > SLOWEST_MS {
+        missed.push(format!("p99 of one client is {SLOWEST_MS} ms at most, and was {:.2}", last.p99));
+    }
+    if last.rate < RATE {
+        missed.push(format!("{RATE} searches a second are answered, and {:.0} were", last.rate));
+    }
+    let logarithm = |figures: &Figures| ratio(figures.size, 1.0).ln();
+    let (growth, most) = (last.selective / first.selective, logarithm(last) / logarithm(first) * GROWTH);
+    if growth > most {
+        missed.push(format!("a selective word costs {most:.2} times as much at most, and did {growth:.2}"));
+    }
+    missed
+}
+
+fn arguments() -> (Option<String>, Vec<usize>, bool) {
+    let (mut database, mut check) = (None, false);
     let mut sizes = Vec::new();
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--database-url" => database = arguments.next(),
+            "--check" => check = true,
             size => sizes.push(size.parse().expect("a number of snippets")),
         }
     }
     if sizes.is_empty() {
         sizes.extend([10_000, 100_000]);
     }
-    (database, sizes)
+    (database, sizes, check)
 }
 
 fn settings(data_dir: &Path, database: Option<String>) -> Settings {
@@ -153,14 +195,14 @@ fn write(address: SocketAddr, token: &str, pieces: &[Piece]) {
     });
 }
 
-fn measure(address: SocketAddr, pieces: &[Piece]) {
+fn measure(address: SocketAddr, pieces: &[Piece]) -> Figures {
     let kinds = queries(pieces);
     println!(
         "  {:<38} {:>8} {:>8} {:>8} {:>8} {:>6}",
         "one client", "p50 ms", "p95 ms", "p99 ms", "max ms", "hits"
     );
     let mut client = Client::open(address);
-    let mut every = Vec::new();
+    let (mut every, mut selective) = (Vec::new(), None);
     for (kind, queries) in &kinds {
         let (mut spans, mut hits) = (Vec::new(), 0);
         for query in queries {
@@ -172,6 +214,7 @@ fn measure(address: SocketAddr, pieces: &[Piece]) {
             hits += answer["data"].as_array().map_or(0, Vec::len);
         }
         print_row(kind, &mut spans, &format!("{:6.1}", ratio(hits, ratio(queries.len(), 1.0))));
+        selective.get_or_insert(at(&spans, 500)); // Those come first.
         every.append(&mut spans);
     }
     print_row("all of them", &mut every, "");
@@ -179,13 +222,20 @@ fn measure(address: SocketAddr, pieces: &[Piece]) {
     let cpu = cpu_seconds();
     let (mut spans, took) = load(address, &queries);
     let cpu = (cpu_seconds() - cpu) * 1e3 / ratio(spans.len(), 1.0);
-    let rate = format!("{:.0} queries/s, {cpu:.2} ms of CPU each", ratio(spans.len(), took.as_secs_f64()));
-    print_row(&format!("{CLIENTS} clients, all of them"), &mut spans, &rate);
+    let rate = ratio(spans.len(), took.as_secs_f64());
+    let more = format!("{rate:.0} queries/s, {cpu:.2} ms of CPU each");
+    print_row(&format!("{CLIENTS} clients, all of them"), &mut spans, &more);
+    Figures { size: pieces.len(), p99: at(&every, 990), rate, selective: selective.unwrap_or_default() }
+}
+
+/// What so many in a thousand took at most, in milliseconds, of spans in their order.
+fn at(spans: &[Duration], share: usize) -> f64 {
+    spans[(spans.len() * share / 1000).min(spans.len() - 1)].as_secs_f64() * 1e3
 }
 
 fn print_row(name: &str, spans: &mut [Duration], more: &str) {
     spans.sort_unstable();
-    let at = |share: usize| spans[(spans.len() * share / 1000).min(spans.len() - 1)].as_secs_f64() * 1e3;
+    let at = |share| at(spans, share);
     println!("  {name:<38} {:8.2} {:8.2} {:8.2} {:8.2} {more}", at(500), at(950), at(990), at(1000));
 }
 

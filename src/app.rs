@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
 use prometheus::Registry;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::{
     accounts::Passwords,
@@ -23,7 +23,7 @@ use crate::{
     files::Files,
     http::{self, idempotency, sse::ClientSocket},
     id::Ids,
-    imports,
+    imports::Uploads,
     jobs::{self, Jobs},
     limits::Limits,
     presence,
@@ -49,7 +49,7 @@ pub struct App {
     pub running: idempotency::Running,
     pub files: Files,
     pub jobs: Jobs,
-    pub uploads: Semaphore,
+    pub uploads: Uploads,
     /// Reads of snippets that wait at the same time.
     pub reads: snippets::Reads,
     /// Credentials that are looked up at the same time, by their digests.
@@ -78,6 +78,12 @@ pub enum StartError {
 
 impl App {
     async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        if settings.nats_url.is_some() && settings.files_url.is_none() {
+            tracing::warn!(
+                "--nats-url without --files-url: unless all nodes share the folder --data-dir, an archive is found at one \
+                 of them alone"
+            );
+        }
         let ids = Arc::new(Ids::new(clock.clone()));
         let db = Db::open(&settings.database_url(), settings.database_connections).await?;
         let fresh = Installation { epoch: ids.epoch(), secret: ids.secret().to_vec() };
@@ -107,7 +113,7 @@ impl App {
             running: idempotency::Running::default(),
             files,
             jobs: Jobs::new(ids.next()),
-            uploads: Semaphore::new(imports::UPLOADS_AT_ONCE),
+            uploads: Uploads::default(),
             reads: snippets::Reads::default(),
             identities: Shared::new(1),
             views: Views::default(),

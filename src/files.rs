@@ -174,6 +174,7 @@ impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound("file"),
+            error if is_disk_full(&error) => Self::StorageFull,
             error => Self::Internal(format!("files: {error}")),
         }
     }
@@ -181,9 +182,40 @@ impl From<object_store::Error> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull => Self::StorageFull,
-            _ => Self::Internal(format!("files: {error}")),
+        match error {
+            error if is_disk_full(&error) => Self::StorageFull,
+            error => Self::Internal(format!("files: {error}")),
         }
+    }
+}
+
+/// Whether an error, or what lies behind it, is that of a full disk.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use crate::error::Error;
+
+    fn told(kind: io::ErrorKind) -> Error {
+        // Twice as deep as the store puts it.
+        let inner = object_store::Error::Generic { store: "inner", source: Box::new(io::Error::from(kind)) };
+        object_store::Error::Generic { store: "outer", source: Box::new(inner) }.into()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        assert!(matches!(told(io::ErrorKind::StorageFull), Error::StorageFull));
+        assert!(matches!(told(io::ErrorKind::QuotaExceeded), Error::StorageFull));
+        assert!(matches!(told(io::ErrorKind::PermissionDenied), Error::Internal(_)));
+        assert!(matches!(Error::from(io::Error::from(io::ErrorKind::StorageFull)), Error::StorageFull));
     }
 }

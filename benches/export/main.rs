@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench export                              # 100,000 snippets of 10 KiB: 1 GiB, about 3 GB of disk
 //!     cargo bench --bench export -- --snippets 10000          # less
+//!     cargo bench --bench export -- --check                   # fails where a goal is missed
 //!     cargo bench --bench export -- --settings "--job-rate 0" # with other settings of the server
 //!
 //! The real program runs as a process of its own, on SQLite in a temporary folder. Its resident memory is read from
@@ -36,15 +37,23 @@ const QUIET: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_millis(10);
 /// How often the memory is looked at, in requests.
 const LOOKS: usize = 10;
+/// By how much the server's memory may grow during an export.
+const GROWTH_KIB: u64 = 32 * 1024;
+/// How many times as long as before the slowest hundredth of the requests may take meanwhile.
+const SLOWDOWN: f64 = 1.2;
 
 fn main() -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run())
 }
 
 async fn run() -> Result<(), Failure> {
-    let (mut snippets, mut settings) = (100_000, Vec::new());
+    let (mut snippets, mut settings, mut check) = (100_000, Vec::new(), false);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(name) = arguments.next() {
+        if name == "--check" {
+            check = true;
+            continue;
+        }
         let value = arguments.next().ok_or("every argument has a value")?;
         match name.as_str() {
             "--snippets" => snippets = value.parse()?,
@@ -82,8 +91,24 @@ async fn run() -> Result<(), Failure> {
     let archive = folder.path().join("archive.zip");
     download(&person, &export, &archive).await?;
     println!("memory: {} KiB after the download", server.process.resident_kib()?);
-    verify(&archive, &folder.path().join("snippetbox.db"));
-    Ok(())
+    let verified = verify(&archive, &folder.path().join("snippetbox.db"));
+    let missed = missed(&before, &during, export["status"] == "completed" && verified);
+    for missed in &missed {
+        println!("MISSED: {missed}");
+    }
+    if check && !missed.is_empty() { Err("a goal is missed".into()) } else { Ok(()) }
+}
+
+/// The goals that were not reached.
+fn missed(before: &Measured, during: &Measured, is_whole: bool) -> Vec<String> {
+    let grown = during.memory.saturating_sub(before.memory);
+    let slowdown = during.percentile(99).as_secs_f64() / before.percentile(99).as_secs_f64();
+    let goals = [
+        (is_whole, "the archive is complete, and unzip and python3 read it".to_owned()),
+        (grown <= GROWTH_KIB, format!("memory grows by {GROWTH_KIB} KiB at most, and did by {grown}")),
+        (slowdown <= SLOWDOWN, format!("p99 is {SLOWDOWN} times that before at most, and was {slowdown:.2}")),
+    ];
+    goals.into_iter().filter(|goal| !goal.0).map(|goal| goal.1).collect()
 }
 
 /// What requests took, and how much memory the server had at most.
@@ -158,11 +183,9 @@ for s in m['snippets']:
 print(m['count'], 'files, each equal to its snippet, byte by byte')";
 
 /// Lets other programs read the archive, and holds every file against the database.
-fn verify(archive: &Path, database: &Path) {
-    if let Ok(status) = Command::new("unzip").arg("-tqq").arg(archive).status() {
-        println!("unzip -t: {status}");
-    }
-    if let Ok(status) = Command::new("python3").args(["-c", PYTHON]).args([archive, database]).status() {
-        println!("python3 zipfile: {status}");
-    }
+fn verify(archive: &Path, database: &Path) -> bool {
+    let unzip = Command::new("unzip").arg("-tqq").arg(archive).status();
+    let python = Command::new("python3").args(["-c", PYTHON]).args([archive, database]).status();
+    println!("unzip -t: {unzip:?}\npython3 zipfile: {python:?}");
+    [unzip, python].into_iter().all(|status| status.is_ok_and(|status| status.success()))
 }

@@ -21,8 +21,8 @@ pub(super) struct Seen(Mutex<State>);
 struct State {
     hour: i64,
     noted: HashSet<UserId>,
-    /// In the order of the ids, in which rows are locked: two nodes that write cannot block each other.
-    pending: BTreeSet<(UserId, i64)>,
+    /// By their hours.
+    pending: BTreeMap<i64, BTreeSet<UserId>>,
 }
 
 impl Seen {
@@ -34,18 +34,24 @@ impl Seen {
             state.hour = hour;
         }
         if state.noted.insert(user) {
-            state.pending.insert((user, hour));
+            state.pending.entry(hour).or_default().insert(user);
         }
     }
 
-    fn next(&self) -> Vec<(UserId, i64)> {
-        self.state().pending.iter().take(STEP).copied().collect()
+    fn next(&self) -> Option<(i64, Vec<UserId>)> {
+        let state = self.state();
+        let (hour, users) = state.pending.first_key_value()?;
+        Some((*hour, users.iter().take(STEP).copied().collect()))
     }
 
-    fn written(&self, some: &[(UserId, i64)]) {
+    fn written(&self, hour: i64, some: &[UserId]) {
         let mut state = self.state();
-        for sighting in some {
-            state.pending.remove(sighting);
+        let Some(users) = state.pending.get_mut(&hour) else { return };
+        for user in some {
+            users.remove(user);
+        }
+        if users.is_empty() {
+            state.pending.remove(&hour);
         }
     }
 
@@ -61,25 +67,17 @@ pub async fn flush_seen(app: &App) -> Result<()> {
     for user in app.realtime.users_online() {
         app.dashboard.see(UserId(user), now);
     }
-    loop {
-        let some = app.dashboard.seen.next();
-        if some.is_empty() {
-            return Ok(());
-        }
+    while let Some((hour, users)) = app.dashboard.seen.next() {
         let mut tx = app.db.write().await?;
-        let mut sightings: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-        for (user, hour) in &some {
-            if let Some(before) = store::see(tx.conn().await?, *user, *hour).await? {
-                *sightings.entry((*hour, before)).or_default() += 1;
-            }
+        let mut sightings: BTreeMap<i64, i64> = BTreeMap::new();
+        for before in store::see(tx.conn().await?, &users, hour).await? {
+            *sightings.entry(before).or_default() += 1;
         }
-        for ((hour, before), users) in sightings {
+        for (before, users) in sightings {
             store::count_sightings(tx.conn().await?, hour, before, users).await?;
         }
         tx.commit().await?;
-        app.dashboard.seen.written(&some);
-        if some.len() < STEP {
-            return Ok(());
-        }
+        app.dashboard.seen.written(hour, &users);
     }
+    Ok(())
 }

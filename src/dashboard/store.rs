@@ -1,11 +1,13 @@
 //! The tables `dashboard_counts`, `dashboard_users` and `dashboard_sightings`.
 
+use std::collections::HashMap;
+
 use super::figures::{Counts, Moment};
 use crate::{
     accounts::UserId,
     clock::Timestamp,
     db::{Conn, WriteTx, on_conn},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The hour of those who were not seen before.
@@ -43,27 +45,33 @@ pub(super) async fn counts(conn: Conn<'_>, at: Moment) -> Result<Counts> {
     }))
 }
 
-/// Notes that a user was seen in an hour. Answers with the hour before in which they were, when this one is new.
-pub(super) async fn see(mut conn: Conn<'_>, user: UserId, hour: i64) -> Result<Option<i64>> {
+/// Notes that users were seen in an hour. Answers with the hours before in which they were, of those to whom this one is
+/// new.
+pub(super) async fn see(mut conn: Conn<'_>, users: &[UserId], hour: i64) -> Result<Vec<i64>> {
+    let ids: Vec<String> = users.iter().map(|user| user.0.simple().to_string()).collect();
+    let ids = serde_json::to_string(&ids).map_err(|error| Error::Internal(error.to_string()))?;
+    // Locked in the order of the ids: two nodes that write cannot block each other.
     let sql = conn.sql(
-        "SELECT hour FROM dashboard_users WHERE user_id = $1",
-        "SELECT hour FROM dashboard_users WHERE user_id = $1 FOR UPDATE",
+        "SELECT user_id, hour FROM dashboard_users WHERE user_id IN (SELECT unhex(value) FROM json_each($1))",
+        "SELECT user_id, hour FROM dashboard_users
+         WHERE user_id IN (SELECT CAST(id AS UUID) FROM jsonb_array_elements_text(CAST($1 AS JSONB)) AS id)
+         ORDER BY user_id FOR UPDATE",
     );
-    let before: Option<i64> =
-        on_conn!(conn.again(), |c| sqlx::query_scalar(sql).bind(user).fetch_optional(c).await?);
-    let new = on_conn!(conn, |c| {
-        sqlx::query(
-            "INSERT INTO dashboard_users (user_id, hour) VALUES ($1, $2)
-             ON CONFLICT (user_id) DO UPDATE SET hour = excluded.hour WHERE dashboard_users.hour < excluded.hour",
-        )
-        .bind(user)
-        .bind(hour)
-        .execute(c)
-        .await?
-        .rows_affected()
-            == 1
-    });
-    Ok(new.then(|| before.unwrap_or(NEVER)))
+    let before: Vec<(UserId, i64)> =
+        on_conn!(conn.again(), |c| sqlx::query_as(sql).bind(&ids).fetch_all(c).await?);
+    let before: HashMap<UserId, i64> = before.into_iter().collect();
+    let sql = conn.sql(
+        "INSERT INTO dashboard_users (user_id, hour) SELECT unhex(value), $2 FROM json_each($1) WHERE true
+         ON CONFLICT (user_id) DO UPDATE SET hour = excluded.hour WHERE dashboard_users.hour < excluded.hour
+         RETURNING user_id",
+        "INSERT INTO dashboard_users (user_id, hour)
+         SELECT CAST(id AS UUID), $2 FROM jsonb_array_elements_text(CAST($1 AS JSONB)) AS id ORDER BY id
+         ON CONFLICT (user_id) DO UPDATE SET hour = excluded.hour WHERE dashboard_users.hour < excluded.hour
+         RETURNING user_id",
+    );
+    let new: Vec<UserId> =
+        on_conn!(conn, |c| sqlx::query_scalar(sql).bind(&ids).bind(hour).fetch_all(c).await?);
+    Ok(new.iter().map(|user| before.get(user).copied().unwrap_or(NEVER)).collect())
 }
 
 pub(super) async fn count_sightings(conn: Conn<'_>, hour: i64, before: i64, users: i64) -> Result<()> {

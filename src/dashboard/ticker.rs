@@ -11,7 +11,8 @@ use crate::{
     clock::Timestamp,
     db::within,
     error::Result,
-    realtime::{Envelope, Ephemeral, Frame, Json},
+    realtime::{Envelope, Ephemeral, Event, Frame, Json},
+    snippets,
 };
 
 /// How often it is looked whether something is due.
@@ -31,8 +32,10 @@ struct Told {
     metrics_due: Option<Timestamp>,
     activity: Option<Vec<Activity>>,
     activity_due: Option<Timestamp>,
-    /// How much of the log the activities were read from.
+    /// How much of the log was looked at for new activities.
     head: Option<u64>,
+    /// Whether there may be some that were not read.
+    is_behind: bool,
     folded: Option<i64>,
 }
 
@@ -51,9 +54,11 @@ async fn look(app: &App, told: &mut Told) -> Result<()> {
     let now = app.clock.now();
     let is_due = |at: Option<Timestamp>| at.is_none_or(|at| at <= now);
     let head = app.realtime.log.head();
-    if told.head != Some(head) && is_due(told.activity_due) {
+    told.is_behind |= may_have_news(app, told.head);
+    told.head = Some(head);
+    if told.is_behind && is_due(told.activity_due) {
         let activity = activity(app).await?;
-        (told.head, told.activity_due) = (Some(head), Some(now.plus(ACTIVITY_TICK)));
+        (told.is_behind, told.activity_due) = (false, Some(now.plus(ACTIVITY_TICK)));
         if told.activity.as_ref() != Some(&activity) {
             show(app, "activity", now, &json!({ "activity": activity }))?;
             told.activity = Some(activity);
@@ -74,6 +79,13 @@ async fn look(app: &App, told: &mut Told) -> Result<()> {
         told.folded = Some(hour(now));
     }
     Ok(())
+}
+
+/// Whether something may have happened to public snippets since a place in the log.
+fn may_have_news(app: &App, since: Option<u64>) -> bool {
+    let recent = since.and_then(|since| app.realtime.log.recent(since, usize::MAX));
+    let is_news = |event: &Arc<Event>| event.feed.as_deref() == Some(snippets::FEED);
+    recent.is_none_or(|events| events.iter().any(is_news))
 }
 
 fn show(app: &App, kind: &str, at: Timestamp, data: &impl Serialize) -> Result<()> {

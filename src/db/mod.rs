@@ -16,7 +16,13 @@ mod shared;
 mod sqlite;
 mod text;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
@@ -49,6 +55,7 @@ pub(crate) use on_conn;
 pub struct Db {
     engine: Engine,
     committed: Arc<Notify>,
+    uses: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -111,6 +118,7 @@ const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
 pub struct WriteTx {
     open: OpenTx,
     committed: Arc<Notify>,
+    uses: Arc<AtomicU64>,
 }
 
 enum OpenTx {
@@ -124,6 +132,7 @@ impl WriteTx {
     /// # Errors
     /// When that was refused.
     pub async fn conn(&mut self) -> Result<Conn<'_>> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         Ok(match &mut self.open {
             OpenTx::Sqlite(write) => Conn::Sqlite(write.conn().await?),
             OpenTx::Postgres(tx) => Conn::Postgres(tx),
@@ -132,6 +141,7 @@ impl WriteTx {
 
     /// A statement that may run along with later ones, which saves the way to SQLite's thread and back.
     pub fn later(&mut self, sqlite: &'static str, postgres: &'static str) -> Later<'_> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         match &mut self.open {
             OpenTx::Sqlite(write) => Later::sqlite(write, sqlite),
             OpenTx::Postgres(tx) => Later::postgres(tx, postgres),
@@ -181,7 +191,7 @@ impl Db {
         } else {
             Engine::Postgres(postgres::open(url, connections).await?)
         };
-        Ok(Self { engine, committed: Arc::new(Notify::new()) })
+        Ok(Self { engine, committed: Arc::new(Notify::new()), uses: Arc::default() })
     }
 
     /// Whether this is PostgreSQL, where a sequencer numbers the events.
@@ -193,11 +203,18 @@ impl Db {
         }
     }
 
+    /// How often the database was used: each reading, each transaction, and each statement of one.
+    #[must_use]
+    pub fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Relaxed)
+    }
+
     /// A connection to read with. What it sees is what was committed when its query starts.
     ///
     /// # Errors
     /// When none becomes free in time.
     pub async fn read(&self) -> Result<ReadConn> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
             Engine::Postgres(postgres) => ReadConn::Postgres(postgres.acquire().await?),
@@ -210,6 +227,7 @@ impl Db {
     /// # Errors
     /// When none becomes free in time.
     pub async fn read_briefly(&self) -> Result<ReadConn> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         Ok(match &self.engine {
             Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
             Engine::Postgres(postgres) => ReadConn::PostgresTx(postgres.begin(Some(BEGIN_BRIEF)).await?),
@@ -221,11 +239,12 @@ impl Db {
     /// # Errors
     /// When the queue of writers is full, or the database does not answer.
     pub async fn write(&self) -> Result<WriteTx> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         let open = match &self.engine {
             Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin()),
             Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin(None).await?),
         };
-        Ok(WriteTx { open, committed: Arc::clone(&self.committed) })
+        Ok(WriteTx { open, committed: Arc::clone(&self.committed), uses: Arc::clone(&self.uses) })
     }
 
     /// Completes after the next commit of this process (one that has happened since the last call included).

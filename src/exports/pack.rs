@@ -20,8 +20,9 @@ use crate::{
     app::App,
     archive::Writer,
     clock::Timestamp,
+    db::within,
     error::{Error, Result},
-    jobs::{Job, Meter, Pace},
+    jobs::{Job, LEASE, Meter, Pace},
     snippets::{self, Content, Filter, SnippetSummary, Sort},
 };
 
@@ -50,6 +51,10 @@ pub(super) async fn pack(app: &App, job: &Job, filter: &ExportFilter, meter: &Me
     let (fed, stored, packed) =
         tokio::join!(feed(app, &job.owner, filter, snippets, meter), storing, packing);
     fed?;
+    // Told by whichever side it stopped; the other only knows that it was left.
+    if matches!(stored, Err(Error::StorageFull)) {
+        return Err(Error::StorageFull);
+    }
     packed.map_err(|error| Error::Internal(error.to_string()))??;
     stored?;
     Ok(())
@@ -71,10 +76,10 @@ async fn feed(
         sort: Sort::Oldest,
         with_content: true,
     };
-    meter.expect(snippets::count_all_of(app, &filter).await?);
+    meter.expect(within(LEASE, Box::pin(snippets::count_all_of(app, &filter))).await?);
     let (mut after, mut count, mut pace) = (None, 0, Pace::new(app.settings.job_rate));
     loop {
-        let page = snippets::list_all_of(app, &filter, after, PAGE).await?;
+        let page = within(LEASE, Box::pin(snippets::list_all_of(app, &filter, after, PAGE))).await?;
         for snippet in page.snippets {
             pace.spend(snippet.content.as_ref().map_or(0, |content| content.as_str().len())).await;
             if line.send(Some(snippet)).await.is_err() {

@@ -17,7 +17,7 @@ use crate::{
         Routes,
         caller::{Reader, Writer},
         download::{self, Download},
-        etag,
+        etag::{self, IfMatch},
         extract::{Body, Query},
         idempotency::{self, Answer},
         page::{self, Limit, Page, PageQuery},
@@ -124,7 +124,10 @@ async fn get_export(
 /// Cancel an export that has not ended, or remove one that has
 #[utoipa::path(
     tag = "exports",
-    params(("id" = JobId, Path, description = "The export")),
+    params(
+        ("id" = JobId, Path, description = "The export"),
+        ("If-Match" = Option<String>, Header, description = "The version that is meant to be cancelled or removed"),
+    ),
     responses(
         (status = 204, description = "It is cancelled, or removed with its archive"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -135,10 +138,13 @@ async fn cancel_or_remove_export(
     app: web::Data<App>,
     Writer(caller): Writer,
     id: Id,
+    meant: IfMatch,
 ) -> Result<HttpResponse> {
+    let allows = |version| meant.allows(version);
     let mut tx = credentials::begin(&app, &caller).await?;
-    let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Export, *id).await?;
+    let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Export, *id, allows).await?;
     tx.commit().await?;
+    app.jobs.look();
     app.files.remove(&job.file()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -82,11 +82,10 @@ async fn figures(_: NoQuery, app: web::Data<App>, registry: web::Data<Registry>)
     let mut text = TextEncoder::new()
         .encode_to_string(&registry.gather())
         .map_err(|error| Error::Internal(error.to_string()))?;
-    let reads = app.dashboard.reads();
-    let _ = write!(
-        text,
-        "# TYPE snippetbox_dashboard_reads_total counter\nsnippetbox_dashboard_reads_total {reads}\n"
-    );
+    for (name, value) in [("dashboard_reads", app.dashboard.reads()), ("database_uses", app.db.uses())] {
+        let name = format!("snippetbox_{name}_total");
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} {value}");
+    }
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 

@@ -8,27 +8,31 @@ mod guard;
 pub mod routes;
 mod unpack;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde::Serialize;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use self::unpack::Item;
 use crate::{
-    accounts,
+    accounts::{self, UserId},
     app::App,
     archive::{Flaw, Limits},
     clock::Timestamp,
     credentials::{Caller, Scope},
-    db::WriteTx,
+    db::{WriteTx, within},
     error::{Error, Result},
-    jobs::{self, Job, JobError, JobId, Kind, Meter, Pace, Status, Stop},
+    jobs::{self, Job, JobError, JobId, Kind, LEASE, Meter, Pace, Status, Stop},
     snippets,
 };
 
 /// The topic on which all users follow their own imports.
 pub const TOPIC: &str = "imports";
 /// How many uploads one node takes at once.
-pub const UPLOADS_AT_ONCE: usize = 8;
+const UPLOADS_AT_ONCE: usize = 8;
+/// How many of them are one user's, so that nobody takes all places.
+const UPLOADS_PER_USER: usize = 2;
 /// How many snippets one import may bring.
 const MAX_SNIPPETS: u64 = 100_000;
 /// How many times as large as it is an archive may unpack.
@@ -52,7 +56,7 @@ pub struct Import {
     pub total: Option<i64>,
     /// How many bytes the archive has
     pub bytes: i64,
-    /// Why it has failed; then nothing was imported
+    /// Why it has failed; then nothing was imported, unless it says how much was
     pub error: Option<JobError>,
     pub created_at: Timestamp,
     pub finished_at: Option<Timestamp>,
@@ -80,6 +84,51 @@ impl Import {
     }
 }
 
+/// Who is uploading something to this node at the moment.
+#[derive(Default)]
+pub struct Uploads(Mutex<Vec<UserId>>);
+
+/// A place among those who upload, until it is dropped.
+pub struct Place<'u>(&'u Uploads, UserId);
+
+impl Uploads {
+    fn enter(&self, user: UserId) -> Result<Place<'_>> {
+        let mut users = self.users();
+        if users.iter().filter(|other| **other == user).count() >= UPLOADS_PER_USER {
+            return Err(Error::Conflict("you have 2 uploads running: wait until one of them ends"));
+        }
+        if users.len() >= UPLOADS_AT_ONCE {
+            return Err(Error::Overloaded);
+        }
+        users.push(user);
+        Ok(Place(self, user))
+    }
+
+    fn users(&self) -> MutexGuard<'_, Vec<UserId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut users = self.0.users();
+        if let Some(place) = users.iter().position(|user| *user == self.1) {
+            users.swap_remove(place);
+        }
+    }
+}
+
+/// Lets the caller upload an archive, of which nothing has been received yet. What may be a repetition has a job already:
+/// then it does not matter how many there are.
+pub async fn admit<'a>(app: &'a App, caller: &Caller, may_repeat: bool) -> Result<Place<'a>> {
+    let user = caller.require(Scope::Write)?.id;
+    let place = app.uploads.enter(user)?;
+    if !may_repeat {
+        jobs::require_room(app.db.read().await?.conn(), user, Kind::Import).await?;
+    }
+    Ok(place)
+}
+
 /// Begins to import an archive that has been uploaded under this id.
 pub async fn begin(app: &App, tx: &mut WriteTx, caller: &Caller, id: JobId, bytes: u64) -> Result<Job> {
     caller.require(Scope::Write)?;
@@ -90,6 +139,7 @@ pub async fn begin(app: &App, tx: &mut WriteTx, caller: &Caller, id: JobId, byte
 /// Does the work of an import.
 pub async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
     meter.fill(job.progress.bytes);
+    meter.reach(job.checkpoint);
     let mut count = 0;
     let mut checked = unpacked(app, job).await?;
     while checked.items.recv().await.is_some() {
@@ -97,7 +147,6 @@ pub async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
     }
     checked.end().await?;
     meter.expect(count);
-    meter.reach(job.checkpoint);
     write(app, job, unpacked(app, job).await?, meter).await
 }
 
@@ -107,8 +156,11 @@ struct Unpacked {
     thread: tokio::task::JoinHandle<Result<(), Flaw>>,
 }
 
-async fn unpacked(app: &App, job: &Job) -> Result<Unpacked> {
-    let file = app.files.open_file(&job.file()).await?;
+async fn unpacked(app: &App, job: &Job) -> Result<Unpacked, Stop> {
+    let file = app.files.open_file(&job.file()).await.map_err(|error| match error {
+        Error::NotFound(_) => lost(job),
+        error => error.into(),
+    })?;
     let bytes = (app.settings.import_limit as u64).saturating_mul(MAX_RATIO);
     // The manifest is a file too.
     let limits = Limits { files: MAX_SNIPPETS + 1, bytes };
@@ -116,6 +168,15 @@ async fn unpacked(app: &App, job: &Job) -> Result<Unpacked> {
     let put = move |item| line.blocking_send(item).is_ok();
     let thread = tokio::task::spawn_blocking(move || unpack::unpack(file, limits, put));
     Ok(Unpacked { items, thread })
+}
+
+/// An upload that is gone does not come back: a database may have been restored without its files.
+fn lost(job: &Job) -> Stop {
+    let detail = match job.checkpoint {
+        0 => "the uploaded archive is gone, and nothing was imported; upload it again".to_owned(),
+        some => format!("the uploaded archive is gone after {some} snippets were imported"),
+    };
+    Stop::Refused(JobError { code: "upload_lost".to_owned(), detail })
 }
 
 impl Unpacked {
@@ -146,7 +207,10 @@ async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> R
         let is_due = is_last || piece.len() >= PIECE || bytes >= PIECE_BYTES;
         if is_due && !piece.is_empty() {
             pace.spend(std::mem::take(&mut bytes)).await;
-            put(app, job, done, piece.drain(..)).await?;
+            let prepared = prepare(app, job, piece.drain(..)).await;
+            if !within(LEASE, Box::pin(put(app, job, done, prepared))).await? {
+                return Err(Stop::Lost);
+            }
             meter.reach(done);
         }
         if is_last {
@@ -155,24 +219,26 @@ async fn write(app: &App, job: &Job, mut unpacked: Unpacked, meter: &Meter) -> R
     }
 }
 
-/// Writes some snippets, and that `done` of all are written now.
-async fn put(app: &App, job: &Job, done: i64, items: impl Iterator<Item = Item>) -> Result<(), Stop> {
+async fn prepare(app: &App, job: &Job, items: impl Iterator<Item = Item>) -> Vec<snippets::New> {
     let mut prepared = Vec::new();
     for Item { draft, times } in items {
         prepared.push(snippets::prepare_restored(app, job.owner.clone(), draft, times));
         tokio::task::yield_now().await; // Long contents take long.
     }
+    prepared
+}
+
+/// Writes some snippets, and that `done` of all are written now; false when the job is somebody else's, or nobody's.
+async fn put(app: &App, job: &Job, done: i64, prepared: Vec<snippets::New>) -> Result<bool> {
     let mut tx = app.db.write().await?;
     // Held first, as by whoever deletes the account with its jobs and snippets.
-    if accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty() {
-        return Err(Stop::Lost);
-    }
-    if !jobs::reach(&mut tx, job, done).await? {
-        return Err(Stop::Lost);
+    let is_there = !accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty();
+    if !is_there || !jobs::reach(&mut tx, job, done).await? {
+        return Ok(false);
     }
     for snippet in prepared {
         snippets::restore(app, &mut tx, snippet).await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(true)
 }

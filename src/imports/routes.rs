@@ -19,7 +19,7 @@ use crate::{
     http::{
         Routes,
         caller::{Reader, Writer},
-        etag,
+        etag::{self, IfMatch},
         extract::{Query, require_media_type},
         idempotency::{self, Answer, Attempt},
         page::{self, Limit, Page, PageQuery},
@@ -44,7 +44,8 @@ const LIST: &str = "imports";
 /// Import the archive of an export
 ///
 /// All of it is imported or nothing: it is checked in the background before anything is written. The snippets are
-/// new ones of the caller's, with the times that they had. Follow it on the topic `imports`, or ask for it.
+/// new ones of the caller's, with the times that they had. Follow it on the topic `imports`, or ask for it. At most 20 are
+/// kept for a user, of whom two may be uploaded at the same time.
 #[utoipa::path(
     tag = "imports",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
@@ -52,6 +53,8 @@ const LIST: &str = "imports";
     responses(
         (status = 202, description = "It will be imported", body = Import,
             headers(("Location" = String, description = "Its path"))),
+        (status = 409, description = "There are 20 already, or 2 uploads are running", body = Problem,
+            content_type = "application/problem+json"),
         (status = 413, description = "It is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "It is no ZIP", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -66,7 +69,9 @@ async fn begin_import(
 ) -> Result<HttpResponse> {
     require_media_type(&req, "application/zip")?;
     let id = JobId(app.ids.next());
+    let place = super::admit(&app, &caller, req.headers().contains_key("idempotency-key")).await?;
     let (bytes, attempt) = receive(&app, &req, id, payload).await?;
+    drop(place);
     let mut is_used = false;
     let answer = idempotency::once(&app, &caller, &attempt, async |tx| {
         let job = super::begin(&app, tx, &caller, id, bytes).await?;
@@ -84,7 +89,6 @@ async fn begin_import(
 
 /// Stores the body, and tells how long it is and what it says.
 async fn receive(app: &App, req: &HttpRequest, id: JobId, payload: web::Payload) -> Result<(u64, Attempt)> {
-    let _place = app.uploads.try_acquire().map_err(|_| Error::Overloaded)?;
     let mut digest = Digester::default();
     let arriving = arriving(payload, app.settings.body_timeout);
     let pieces = limited(arriving, app.settings.import_limit, |piece| digest.update(piece));
@@ -181,7 +185,10 @@ async fn get_import(
 /// Cancel an import that has not begun to write, or forget one that has ended
 #[utoipa::path(
     tag = "imports",
-    params(("id" = JobId, Path, description = "The import")),
+    params(
+        ("id" = JobId, Path, description = "The import"),
+        ("If-Match" = Option<String>, Header, description = "The version that is meant to be cancelled or removed"),
+    ),
     responses(
         (status = 204, description = "It is cancelled, and nothing was imported; or it is forgotten"),
         (status = 409, description = "It is writing, and ends by itself", body = Problem,
@@ -194,10 +201,13 @@ async fn cancel_or_remove_import(
     app: web::Data<App>,
     Writer(caller): Writer,
     id: Id,
+    meant: IfMatch,
 ) -> Result<HttpResponse> {
+    let allows = |version| meant.allows(version);
     let mut tx = credentials::begin(&app, &caller).await?;
-    let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Import, *id).await?;
+    let job = jobs::cancel_or_remove(&app, &mut tx, &caller, Kind::Import, *id, allows).await?;
     tx.commit().await?;
+    app.jobs.look();
     app.files.remove(&job.file()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -20,13 +20,13 @@ pub use self::{
     files::{UPLOAD_TIME, remove_expired, remove_left_over, upload},
     job::{Job, JobError, JobId, Kind, Meter, Progress, Status},
     pace::Pace,
-    worker::{Stop, give_back},
+    worker::{LEASE, Stop, give_back},
 };
 use crate::{
-    accounts::Profile,
+    accounts::{Profile, UserId},
     app::App,
     credentials::{Caller, Scope},
-    db::WriteTx,
+    db::{Conn, WriteTx},
     error::{Error, Result},
     exports, imports,
     realtime::{self, Json, NewEvent},
@@ -40,18 +40,25 @@ pub struct Jobs {
     /// What tells this process from the others.
     node: Uuid,
     added: Notify,
+    ended: Notify,
 }
 
 impl Jobs {
     /// Those of a node that begins, under a name of its own.
     #[must_use]
     pub fn new(node: Uuid) -> Self {
-        Self { node, added: Notify::new() }
+        Self { node, added: Notify::new(), ended: Notify::new() }
     }
 
     /// Wakes this node's workers, after the commit of a new job; the others look each second.
     pub fn wake(&self) {
         self.added.notify_one();
+    }
+
+    /// Lets this node's workers look whether their jobs are still theirs, after the commit that has ended one; the others
+    /// look at their next renewal.
+    pub fn look(&self) {
+        self.ended.notify_waiters();
     }
 }
 
@@ -66,9 +73,9 @@ pub async fn add(
 ) -> Result<Job> {
     let who = caller.require_user()?;
     let (id, kind) = new;
-    if store::count(tx.conn().await?, who.id, kind).await? >= PER_USER {
-        return Err(Error::Conflict("you have 20 of these already: remove one, or wait until one expires"));
-    }
+    // One after the other: two at once would not see each other.
+    store::take_turn(tx.conn().await?, who.id).await?;
+    require_room(tx.conn().await?, who.id, kind).await?;
     let job = Job {
         id,
         kind,
@@ -86,6 +93,14 @@ pub async fn add(
     };
     store::insert(tx.conn().await?, &job).await?;
     Ok(job)
+}
+
+/// Requires that a user may have one more job of a kind.
+pub async fn require_room(conn: Conn<'_>, owner: UserId, kind: Kind) -> Result<()> {
+    if store::count(conn, owner, kind).await? >= PER_USER {
+        return Err(Error::Conflict("you have 20 of these already: remove one, or wait until one expires"));
+    }
+    Ok(())
 }
 
 /// A job for its owner or an administrator.
@@ -125,17 +140,21 @@ pub async fn list(
     Ok((found, next))
 }
 
-/// Cancels a job that has not ended, or removes one that has. Answers with the job as it was.
+/// Cancels a job that has not ended, or removes one that has, if its version `allows` it. Answers with the job as it was.
 pub async fn cancel_or_remove(
     app: &App,
     tx: &mut WriteTx,
     caller: &Caller,
     kind: Kind,
     id: JobId,
+    allows: impl Fn(i64) -> bool,
 ) -> Result<Job> {
     caller.require(Scope::Write)?;
     let found = store::lock(tx.conn().await?, id).await?;
     let job = found.filter(|job| may_see(caller, job, kind)).ok_or(Error::NotFound(kind.name()))?;
+    if !allows(job.version) {
+        return Err(Error::Stale);
+    }
     if job.status.is_final() {
         store::delete(tx.conn().await?, id).await?;
         return Ok(job);

@@ -13,24 +13,40 @@ const FLUSH: Duration = Duration::from_secs(1);
 const CLEAN_UP_EVERY: u32 = 5;
 /// How long one round of it may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many flushes there are between two looks for files that nobody needs.
-const SWEEP_EVERY: u32 = 60;
+/// The time between two looks for files that nobody needs.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Works for as long as the server runs.
 pub async fn run(app: Arc<App>) {
-    let (mut round, mut merged) = (0_u32, 0_u64);
-    report("sweep", remove_left_over(&app).await);
+    tokio::join!(write_behind(&app), sweep(&app), merge(&app));
+}
+
+/// Looks for files that nobody needs. Nothing else waits for it: there may be many, and the store may be slow.
+async fn sweep(app: &App) {
+    loop {
+        report("sweep", within(PATIENCE, remove_left_over(app)).await);
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+/// Keeps the index of the search in few parts.
+async fn merge(app: &App) {
+    let mut merged = 0;
     loop {
         tokio::time::sleep(FLUSH).await;
-        report("flush", within(PATIENCE, flush(&app)).await);
-        report("merge", within(PATIENCE, search::merge_index(&app, &mut merged)).await);
+        report("merge", within(PATIENCE, search::merge_index(app, &mut merged)).await);
+    }
+}
+
+async fn write_behind(app: &App) {
+    let mut round = 0_u32;
+    loop {
+        tokio::time::sleep(FLUSH).await;
+        report("flush", within(PATIENCE, flush(app)).await);
         round = round.wrapping_add(1);
         if round.is_multiple_of(CLEAN_UP_EVERY) {
-            report("clean up", within(PATIENCE, clean_up(&app)).await);
+            report("clean up", within(PATIENCE, clean_up(app)).await);
             app.limits.shrink();
-        }
-        if round.is_multiple_of(SWEEP_EVERY) {
-            report("sweep", remove_left_over(&app).await);
         }
     }
 }

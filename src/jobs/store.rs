@@ -94,6 +94,14 @@ pub(super) async fn lock(conn: Conn<'_>, id: JobId) -> Result<Option<Job>> {
     row.map(Row::into_job).transpose()
 }
 
+/// Lets nobody else take on a job for a user until the transaction ends. Whoever only holds the user does not wait.
+pub(super) async fn take_turn(conn: Conn<'_>, owner: UserId) -> Result<()> {
+    const ALONE: &str = "SELECT id FROM users WHERE id = $1";
+    let sql = conn.sql(ALONE, "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
+    on_conn!(conn, |c| sqlx::query(sql).bind(owner).execute(c).await.map(drop)?);
+    Ok(())
+}
+
 /// How many jobs of one kind a user has.
 pub(super) async fn count(conn: Conn<'_>, owner: UserId, kind: Kind) -> Result<i64> {
     Ok(on_conn!(conn, |c| {
@@ -137,25 +145,32 @@ pub(super) async fn is_any_free(conn: Conn<'_>, now: Timestamp) -> Result<bool> 
     }))
 }
 
-const CLAIM_SQLITE: &str = "
-    UPDATE jobs SET status = 'running', attempt = attempt + 1, version = version + 1, node = $1, lease_until = $2
-    WHERE id = (SELECT id FROM jobs WHERE status IN ('queued', 'running') AND (status = 'queued' OR lease_until <= $3)
-                ORDER BY id LIMIT 1)
-    RETURNING id";
-const CLAIM_POSTGRES: &str = "
-    UPDATE jobs SET status = 'running', attempt = attempt + 1, version = version + 1, node = $1, lease_until = $2
-    WHERE id = (SELECT id FROM jobs WHERE status IN ('queued', 'running') AND (status = 'queued' OR lease_until <= $3)
-                ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id";
+/// The oldest job that nobody holds, of a user of whom the fewest are worked on: one who has many does not keep the others
+/// waiting.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "UPDATE jobs SET status = 'running', attempt = attempt + 1, node = $1, lease_until = $2,
+                 version = version + CASE WHEN status = 'queued' THEN 1 ELSE 0 END
+             WHERE id = (SELECT free.id FROM jobs free WHERE free.status IN ('queued', 'running')
+                             AND (free.status = 'queued' OR free.lease_until <= $3)
+                         ORDER BY (SELECT count(*) FROM jobs held WHERE held.owner_id = free.owner_id
+                                       AND held.status = 'running' AND held.lease_until > $3), free.id
+                         LIMIT 1 ",
+            $lock,
+            ") RETURNING id"
+        )
+    };
+}
 
-/// Gives the oldest job that nobody holds to a node.
+/// Gives a job that nobody holds to a node.
 pub(super) async fn claim(
     mut conn: Conn<'_>,
     node: Uuid,
     now: Timestamp,
     lease_until: Timestamp,
 ) -> Result<Option<Job>> {
-    let sql = conn.sql(CLAIM_SQLITE, CLAIM_POSTGRES);
+    let sql = conn.sql(claim!(""), claim!("FOR UPDATE OF free SKIP LOCKED"));
     let claimed: Option<JobId> = on_conn!(conn.again(), |c| sqlx::query_scalar(sql)
         .bind(node)
         .bind(lease_until)
@@ -175,8 +190,10 @@ pub(super) async fn renew(
     progress: Progress,
     lease_until: Timestamp,
 ) -> Result<bool> {
-    let done = on_conn!(conn, |c| sqlx::query(
-        "UPDATE jobs SET lease_until = $3, processed = $4, total = $5, bytes = $6, version = version + 1
+    let done = on_conn!(conn, |c| {
+        sqlx::query(
+        "UPDATE jobs SET lease_until = $3, processed = $4, total = $5, bytes = $6,
+             version = version + CASE WHEN processed <> $4 OR total IS DISTINCT FROM $5 OR bytes <> $6 THEN 1 ELSE 0 END
          WHERE id = $1 AND attempt = $2 AND status = 'running'"
     )
     .bind(job.id)
@@ -187,7 +204,8 @@ pub(super) async fn renew(
     .bind(progress.bytes)
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(done == 1)
 }
 

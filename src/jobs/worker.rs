@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet, time};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{self, Instant},
+};
 
-use super::{Job, JobError, Kind, Meter, Status, shown, store, tell_end};
+use super::{Job, JobError, Kind, Meter, Progress, Status, shown, store, tell_end};
 use crate::{
     accounts,
     app::App,
@@ -17,12 +21,12 @@ use crate::{
 /// How many jobs one node works on at once.
 const AT_ONCE: usize = 2;
 /// How long a worker that says nothing keeps its job.
-const LEASE: Duration = Duration::from_secs(30);
-/// How often the lease is renewed, and with it what is asked for of the progress. Not in step with [`POLL`]: whoever
-/// looks for given-up jobs would always look right after it.
-const RENEWAL: Duration = Duration::from_millis(700);
-/// How often listeners hear how far a job is: at least each second, and at most ten times.
-const TELLING: Duration = Duration::from_millis(250);
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How often the lease is renewed and the progress told: at least each second, and at most ten times. Not in step with
+/// [`POLL`]: whoever looks for given-up jobs would always look right after it.
+const RENEWAL: Duration = Duration::from_millis(450);
+/// How long one renewal may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long workers wait to be woken before they look by themselves.
 const POLL: Duration = Duration::from_secs(1);
 /// After how many claims a job is given up: it may be what kills its servers.
@@ -97,12 +101,16 @@ async fn work(app: &App, job: Job) {
     let meter = Meter::new();
     let result = tokio::select! {
         result = perform(app, &job, &meter) => result,
-        () = tell_progress(app, &job, &meter) => Err(Stop::Lost),
         () = hold(app, &job, &meter) => Err(Stop::Lost),
     };
     let ended = match result {
         Ok(()) => end(app, &job, &meter, Status::Completed, None).await,
         Err(Stop::Refused(error)) => end(app, &job, &meter, Status::Failed, Some(error)).await,
+        // Its owner can do something about it, or ask again; the upload of an import is kept.
+        Err(Stop::Broken(Error::StorageFull)) if job.kind == Kind::Export => {
+            let error = JobError { code: "storage_full".to_owned(), detail: Error::StorageFull.to_string() };
+            end(app, &job, &meter, Status::Failed, Some(error)).await
+        }
         Err(Stop::Broken(error)) => Err(error),
         Err(Stop::Lost) => Ok(()),
     };
@@ -125,37 +133,41 @@ async fn perform(app: &App, job: &Job, meter: &Meter) -> Result<(), Stop> {
     }
 }
 
-/// Renews the lease until it is lost.
+/// Renews the lease and tells how far the job is, until the job is somebody else's or nobody's. Only whoever has just
+/// renewed it tells: nothing comes after the event that ended it.
 async fn hold(app: &App, job: &Job, meter: &Meter) {
-    loop {
-        time::sleep(RENEWAL).await;
-        match renew(app, job, meter).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => tracing::warn!(%error, job.id = %job.id, "a lease could not be renewed"),
-        }
-    }
-}
-
-async fn renew(app: &App, job: &Job, meter: &Meter) -> Result<bool> {
-    let mut tx = app.db.write().await?;
-    let held = store::renew(tx.conn().await?, job, meter.read(), app.clock.now().plus(LEASE)).await?;
-    tx.commit().await?;
-    Ok(held)
-}
-
-/// Tells the owner how far a job is, while it runs.
-async fn tell_progress(app: &App, job: &Job, meter: &Meter) {
-    let mut tick = time::interval(TELLING);
+    let mut tick = time::interval(RENEWAL);
     tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        if let Err(error) = tell(app, &Job { progress: meter.read(), ..job.clone() }) {
+    let mut renewed = Instant::now();
+    // Where the database says nothing, the lease ends all the same, and others may have the job.
+    while renewed.elapsed() < LEASE {
+        let is_due = tokio::select! {
+            _ = tick.tick() => true,
+            () = app.jobs.ended.notified() => false,
+        };
+        let progress = meter.read();
+        match within(PATIENCE, renew(app, job, progress)).await {
+            Ok(true) => renewed = Instant::now(),
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, job.id = %job.id, "a lease could not be renewed");
+                continue;
+            }
+        }
+        if is_due && let Err(error) = tell(app, &Job { progress, ..job.clone() }) {
             tracing::warn!(%error, job.id = %job.id, "progress could not be told");
         }
     }
 }
 
+async fn renew(app: &App, job: &Job, progress: Progress) -> Result<bool> {
+    let mut tx = app.db.write().await?;
+    let held = store::renew(tx.conn().await?, job, progress, app.clock.now().plus(LEASE)).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
+/// Tells the owner how far a job is.
 fn tell(app: &App, job: &Job) -> Result<()> {
     let kind = match job.kind {
         Kind::Export => "export_progress",
@@ -175,18 +187,7 @@ async fn end(app: &App, job: &Job, meter: &Meter, status: Status, error: Option<
     let expires_at = Some(now.plus(app.settings.export_ttl));
     let progress = meter.read();
     let ended = Job { status, progress, error, finished_at: Some(now), expires_at, ..job.clone() };
-    let mut tx = app.db.write().await?;
-    // Held first, as by whoever deletes the account with its jobs.
-    let is_there = !accounts::hold(&mut tx, &[job.owner.id]).await?.is_empty();
-    let is_ours = is_there && store::end(tx.conn().await?, &ended).await?;
-    if is_ours {
-        tell_end(app, &mut tx, None, &ended).await?;
-        if job.kind == Kind::Export && status == Status::Completed {
-            let notice = exports::completed(&ended);
-            notifications::notify(app, &mut tx, None, job.owner.id, notice).await?;
-        }
-    }
-    tx.commit().await?;
+    let is_ours = within(LEASE, Box::pin(settle(app, &ended))).await?;
     let is_needless = match job.kind {
         // The archive of an attempt that came too late, or to nothing.
         Kind::Export => !is_ours || status == Status::Failed,
@@ -196,4 +197,21 @@ async fn end(app: &App, job: &Job, meter: &Meter, status: Status, error: Option<
         app.files.remove(&job.file()).await?;
     }
     Ok(())
+}
+
+/// Writes down that a job has ended; false when it is somebody else's by now.
+async fn settle(app: &App, ended: &Job) -> Result<bool> {
+    let mut tx = app.db.write().await?;
+    // Held first, as by whoever deletes the account with its jobs.
+    let is_there = !accounts::hold(&mut tx, &[ended.owner.id]).await?.is_empty();
+    let is_ours = is_there && store::end(tx.conn().await?, ended).await?;
+    if is_ours {
+        tell_end(app, &mut tx, None, ended).await?;
+        if ended.kind == Kind::Export && ended.status == Status::Completed {
+            let notice = exports::completed(ended);
+            notifications::notify(app, &mut tx, None, ended.owner.id, notice).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(is_ours)
 }

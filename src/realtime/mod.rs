@@ -45,7 +45,7 @@ pub use self::{
     bus::Bus,
     effect::Effect,
     ephemeral::Ephemeral,
-    event::{Json, Key, visible},
+    event::{Event, Json, Key, visible},
     frame::{Envelope, Form, Frame},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, Renewal, TopicChange},

@@ -104,3 +104,13 @@ async fn a_signal_ends_the_server_in_time_with_streams_open(app: &TestApp) {
         closing.await.expect("every stream was told");
     }
 }
+
+/// Archives of one node are none of another's, unless they share where they are.
+#[test]
+fn a_cluster_without_common_files_is_warned_of() {
+    let cluster = ["--database-url", "postgres://127.0.0.1:1/nowhere", "--nats-url", "nats://127.0.0.1:1"];
+    let (_, said) = run_to_its_end(&cluster, &[]);
+    assert!(said.contains("WARN") && said.contains("--files-url"), "{said}");
+    let (_, said) = run_to_its_end(&[&cluster[..], &["--files-url", "s3://files"]].concat(), &[]);
+    assert!(!said.contains("--files-url"), "{said}");
+}

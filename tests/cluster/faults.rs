@@ -167,7 +167,7 @@ fn a_node_whose_connections_die_without_a_word_makes_new_ones() {
         let mut public = cluster.anonymous(lonely).subscribe("topics=snippets").await;
         cluster.node(lonely).to_nats.cut();
         cluster.connected(lonely, false).await;
-        let lock = cluster.lock_events().await;
+        let lock = cluster.lock("events").await;
         let locked = Instant::now();
         // Whatever asks the database each second waits for its answer by then.
         eventually("a while", async || (locked.elapsed() > Duration::from_secs(2)).then_some(())).await;

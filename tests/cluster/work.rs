@@ -1,8 +1,11 @@
 //! Work that any node may take on, and figures that are those of all.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use crate::support::{NODES, eventually, run};
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use crate::support::{NODES, eventually, run, run_with};
 
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
@@ -27,6 +30,62 @@ fn an_export_is_made_by_whichever_node_and_told_at_all() {
                 let link = completed.data["download_url"].as_str().expect("a link").to_owned();
                 cluster.anonymous(index + 1).get(&link).await.expect(200);
             }
+        }
+    });
+}
+
+/// What a node's two workers wait for is asked of connections that have died: they must have their places again, and the
+/// jobs must end.
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn workers_keep_their_places_when_connections_die() {
+    run_with(1, &["--database-connections", "40"], None, async |cluster| {
+        let ann = cluster.user(0).await;
+        ann.has_snippet(json!({})).await;
+        let read = cluster.lock("snippets").await;
+        let mut exports = Vec::new();
+        for _ in 0..2 {
+            exports.push(ann.post("/v1/exports", &json!({ "format": "zip" })).await.expect(202).id());
+        }
+        let status = async |id: &str| {
+            let answer = ann.get(&format!("/v1/exports/{id}")).await;
+            if answer.status == 200 { answer.json()["status"].clone() } else { Value::Null }
+        };
+        for id in &exports {
+            eventually("it runs", async || (status(id).await == "running").then_some(())).await;
+        }
+        cluster.node(0).to_database.lose();
+        read.close().await.expect("the connection closes");
+        let begun = Instant::now();
+        for id in &exports {
+            while status(id).await != "completed" {
+                // What waits is given up after 30 s, and the lease ends after as many.
+                assert!(begun.elapsed() < Duration::from_secs(150), "the jobs do not end");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+}
+
+/// Whoever works on a job hears of its end at another node later than the listeners.
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn nothing_of_a_job_comes_after_its_end_at_another_node() {
+    run(&["--job-rate", "500"], async |cluster| {
+        let ann = cluster.user(0).await;
+        for _ in 0..20 {
+            ann.has_snippet(json!({ "content": "x".repeat(1_000) })).await;
+        }
+        let mut stream = ann.subscribe("topics=exports,custom:x").await;
+        for index in 0..2 * NODES {
+            let export = ann.post("/v1/exports", &json!({ "format": "zip" })).await.expect(202).id();
+            stream.until("export_progress").await;
+            stream.until("export_progress").await;
+            cluster.at(index, &ann).delete(&format!("/v1/exports/{export}")).await.expect(204);
+            stream.until("export_cancelled").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ann.publish("custom:x", &json!({ "type": "marker", "data": 1 })).await.expect(202);
+            assert_eq!(stream.next().await.kind, "marker");
         }
     });
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{begin, downloaded, ended, exported, exported_with, files, manifest};
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{Database, TestApp, on_both_databases, run};
 
 on_both_databases![
     hostile_titles_make_a_clean_archive,
-    other_programs_read_the_archive,
     the_manifest_says_everything,
     filters_choose_what_is_exported,
     only_ones_own_snippets_are_exported,
@@ -105,7 +104,13 @@ async fn hostile_titles_make_a_clean_archive(app: &TestApp) {
     }
 }
 
-/// Those programs that are there: `unzip -t` and Python's `zipfile`.
+#[test]
+#[ignore = "needs unzip and python3: tests/run has them"]
+fn other_programs_read_what_was_exported() {
+    run(Database::Sqlite, &[], other_programs_read_the_archive);
+}
+
+/// `unzip -t` and Python's `zipfile`.
 async fn other_programs_read_the_archive(app: &TestApp) {
     const PYTHON: &str = "
 import sys, zipfile, json
@@ -126,15 +131,15 @@ for s in m['snippets']: print(json.dumps([s['title'], z.read(s['file']).decode()
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("archive.zip");
     std::fs::write(&path, archive).expect("the archive");
-    if let Ok(output) = Command::new("unzip").arg("-tqq").arg(&path).env("LC_ALL", "C.UTF-8").output() {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    }
-    if let Ok(output) = Command::new("python3").args(["-c", PYTHON]).arg(&path).output() {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let lines = String::from_utf8(output.stdout).expect("text");
-        let read: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(read, expected);
-    }
+    let output = Command::new("unzip").arg("-tqq").arg(&path).env("LC_ALL", "C.UTF-8").output();
+    let output = output.expect("unzip is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = Command::new("python3").args(["-c", PYTHON]).arg(&path).output();
+    let output = output.expect("python3 is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("text");
+    let read: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(read, expected);
 }
 
 async fn the_manifest_says_everything(app: &TestApp) {

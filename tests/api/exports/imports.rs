@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    begin, downloaded, ended, everything, exported, files, imported, jobs::files_of, manifest, path, upload,
-    zipped,
+    begin, downloaded, ended, everything, exported, files, imported,
+    jobs::{files_of, remove_files},
+    manifest, path, upload, zipped,
 };
 use crate::support::{Persona, TestApp, eventually, on_both_databases, path_of};
 
@@ -19,6 +20,7 @@ on_both_databases![
     an_import_can_be_cancelled_before_it_writes with ["--job-rate", "500"],
     an_import_that_writes_is_carried_through with ["--job-rate", "2000"],
     the_upload_is_removed,
+    an_import_whose_upload_is_gone_fails with ["--job-rate", "2000"],
 ];
 
 async fn has_all_sorts_of_snippets(app: &TestApp, person: &Persona) {
@@ -209,4 +211,29 @@ async fn the_upload_is_removed(app: &TestApp) {
         imported(&ann, archive).await;
         eventually("the upload is gone", async || files_of(app).is_empty().then_some(())).await;
     }
+}
+
+async fn an_import_whose_upload_is_gone_fails(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let begun = upload(&ann, archive_of_100()).await.expect(202).json();
+    writing(&ann, &begun).await;
+    app.stop().await;
+    remove_files(app);
+    app.restart_with(&["--job-rate", "2000"]).await;
+    let import = ended(&ann, "imports", &begun).await;
+    let written = everything(&ann).await.len();
+    assert_eq!((&import["status"], &import["error"]["code"]), (&json!("failed"), &json!("upload_lost")));
+    assert_eq!(import["processed"], written);
+    let detail = format!("the uploaded archive is gone after {written} snippets were imported");
+    assert_eq!(import["error"]["detail"], detail);
+    // The same before anything was written.
+    for _ in 0..2 {
+        upload(&ann, archive_of_100()).await.expect(202);
+    }
+    let queued = upload(&ann, archive_of_100()).await.expect(202).json();
+    app.stop().await;
+    remove_files(app);
+    app.restart_with(&[]).await;
+    let import = ended(&ann, "imports", &queued).await;
+    assert_eq!((&import["processed"], &import["error"]["code"]), (&json!(0), &json!("upload_lost")));
 }

@@ -1,10 +1,15 @@
 //! Who may do what, and what is no request for an export or an import.
 
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{begin, exported, exported_with, imported, path, upload, zipped};
-use crate::support::{Persona, TestApp, on_both_databases};
+use crate::support::{Persona, TestApp, eventually, on_both_databases};
 
 on_both_databases![
     jobs_belong_to_their_owner,
@@ -13,9 +18,13 @@ on_both_databases![
     what_is_no_export_is_refused,
     what_is_no_upload_is_refused with ["--import-limit", "100000"],
     there_are_at_most_20,
+    there_are_at_most_20_however_many_begin_at_once,
+    an_upload_that_is_one_too_many_is_refused_before_it_comes,
     a_repeated_request_begins_one_job,
     lists_come_in_pages,
     the_version_tells_what_is_new,
+    the_version_changes_with_what_is_seen with ["--job-rate", "500"],
+    a_removal_may_be_meant_for_a_version,
     topics_are_for_their_user,
 ];
 
@@ -124,6 +133,55 @@ async fn there_are_at_most_20(app: &TestApp) {
     ann.post("/v1/exports", &wish).await.expect(202);
 }
 
+async fn there_are_at_most_20_however_many_begin_at_once(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let wish = json!({ "format": "zip" });
+    let answers = join_all((0..60).map(|_| ann.post("/v1/exports", &wish).into_future())).await;
+    let begun = answers.iter().filter(|answer| answer.status == 202).count();
+    let refused = answers.iter().filter(|answer| answer.status == 409).count();
+    assert_eq!((begun, refused), (20, 40));
+}
+
+/// Begins an upload that does not go on, and waits for the head of an answer.
+async fn stalled_upload(app: &TestApp, person: &Persona) -> String {
+    let address = app.url().trim_start_matches("http://").to_owned();
+    let mut socket = TcpStream::connect(&address).await.expect("a connection");
+    let head = format!(
+        "POST /v1/imports HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/zip\r\nContent-Length: 1000\r\n\r\nPK",
+        person.token()
+    );
+    socket.write_all(head.as_bytes()).await.expect("the beginning is sent");
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "the connection ends");
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn an_upload_that_is_one_too_many_is_refused_before_it_comes(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    // Two of a user's uploads are waited for, and no others.
+    let mut uploads: FuturesUnordered<_> = (0..5).map(|_| stalled_upload(app, &ann)).collect();
+    for _ in 0..3 {
+        let refused = tokio::time::timeout(Duration::from_secs(20), uploads.next()).await;
+        let refused = refused.expect("it does not wait").expect("an answer");
+        assert!(refused.starts_with("HTTP/1.1 409 "), "{refused}");
+    }
+    imported(&bob, zipped(&[])).await;
+    drop(uploads);
+    eventually("the places are free", async || {
+        let answer = upload(&ann, zipped(&[])).await;
+        (answer.status == 202).then_some(())
+    })
+    .await;
+    for _ in 1..20 {
+        upload(&ann, zipped(&[])).await.expect(202);
+    }
+    let refused = tokio::time::timeout(Duration::from_secs(20), stalled_upload(app, &ann)).await;
+    assert!(refused.as_ref().is_ok_and(|refused| refused.starts_with("HTTP/1.1 409 ")), "{refused:?}");
+}
+
 async fn a_repeated_request_begins_one_job(app: &TestApp) {
     let ann = app.user("ann").await;
     let wish = json!({ "format": "zip" });
@@ -175,6 +233,47 @@ async fn the_version_tells_what_is_new(app: &TestApp) {
     let tag = ann.get(&path).await.expect(200).header("etag").to_owned();
     ann.get(&path).header("If-None-Match", &tag).await.expect(304);
     ann.get(&path).header("If-None-Match", "\"0\"").await.expect(200);
+}
+
+async fn the_version_changes_with_what_is_seen(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for _ in 0..3 {
+        ann.has_snippet(json!({ "content": "x".repeat(1_000) })).await;
+    }
+    let path = path("exports", &begin(&ann).await);
+    let mut seen: Vec<(String, Value)> = Vec::new();
+    loop {
+        let answer = ann.get(&path).await.expect(200);
+        let this = (answer.header("etag").to_owned(), answer.json());
+        let is_over = this.1["status"] == "completed";
+        if seen.last() != Some(&this) {
+            seen.push(this);
+        }
+        if is_over {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(seen.len() >= 3, "{seen:?}");
+    for pair in seen.windows(2) {
+        assert!(pair[0].0 != pair[1].0 && pair[0].1 != pair[1].1, "{pair:?}");
+    }
+}
+
+async fn a_removal_may_be_meant_for_a_version(app: &TestApp) {
+    let ann = app.user("ann").await;
+    {
+        for (kind, job) in [("exports", exported(&ann).await), ("imports", imported(&ann, zipped(&[])).await)]
+        {
+            let path = path(kind, &job);
+            let tag = ann.get(&path).await.expect(200).header("etag").to_owned();
+            let removal = |tag: &str| ann.call(Method::DELETE, &path).header("If-Match", tag);
+            removal("\"0\"").await.problem(412, "precondition_failed");
+            ann.get(&path).await.expect(200);
+            removal(if kind == "exports" { &tag } else { "*" }).await.expect(204);
+            ann.get(&path).await.problem(404, "not_found");
+        }
+    }
 }
 
 async fn topics_are_for_their_user(app: &TestApp) {

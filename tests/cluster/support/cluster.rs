@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use reqwest::Url;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::eventually;
 use super::nats::Nats;
@@ -208,11 +208,11 @@ impl Cluster {
         assert_eq!(filled.expect("events").rows_affected(), count);
     }
 
-    /// Lets everybody who asks for events wait in the database, until the connection is closed.
-    pub async fn lock_events(&self) -> PgConnection {
+    /// Lets everybody who asks for a table wait in the database, until the connection is closed.
+    pub async fn lock(&self, table: &str) -> PgConnection {
         let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
-        let locking = sqlx::raw_sql("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut conn);
-        locking.await.expect("the lock");
+        let locking = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
+        sqlx::raw_sql(locking).execute(&mut conn).await.expect("the lock");
         conn
     }
 
