@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use reqwest::Url;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::eventually;
 use super::nats::Nats;
@@ -208,12 +208,21 @@ impl Cluster {
         assert_eq!(filled.expect("events").rows_affected(), count);
     }
 
-    /// Lets everybody who asks for events wait in the database, until the connection is closed.
-    pub async fn lock_events(&self) -> PgConnection {
+    /// Lets everybody who asks for these rows wait in the database, until the connection is closed.
+    pub async fn lock(&self, table: &str) -> PgConnection {
         let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
-        let locking = sqlx::raw_sql("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut conn);
-        locking.await.expect("the lock");
+        let statement = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
+        sqlx::raw_sql(statement).execute(&mut conn).await.expect("the lock");
         conn
+    }
+
+    /// Whether somebody waits for the rows of a table.
+    pub async fn waits_for(&self, table: &str) -> bool {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let waiting = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = $1::regclass AND NOT granted)",
+        );
+        waiting.bind(table).fetch_one(&mut conn).await.expect("the locks")
     }
 
     pub async fn readiness(&self, index: usize) -> Value {
