@@ -13,6 +13,7 @@ on_both_databases![
     a_reading_token_cannot_write,
     a_writing_token_can_write,
     a_token_cannot_make_a_stronger_one,
+    a_token_is_not_given_what_a_stronger_one_was_answered,
     a_token_ends_with_the_token_that_made_it,
     a_token_ends_no_later_than_the_token_that_made_it,
     an_admins_token_is_no_admin_without_the_scope,
@@ -110,6 +111,21 @@ async fn a_token_cannot_make_a_stronger_one(app: &TestApp) {
     let admin = app.admin().await.with_scopes(&["read", "write"]).await;
     let stronger = json!({ "name": "more", "scopes": ["read", "write", "admin"] });
     admin.post("/v1/tokens", &stronger).await.problem(403, "insufficient_scope");
+}
+
+async fn a_token_is_not_given_what_a_stronger_one_was_answered(app: &TestApp) {
+    let session = app.admin().await;
+    let token = json!({ "name": "more", "scopes": ["read", "write", "notify", "admin"] });
+    for (path, wish) in [("/v1/tokens", &token), ("/v1/stream-tokens", &json!({}))] {
+        session.post(path, wish).once(path).await.expect(201);
+        let same = session.sign_in().await.post(path, wish).once(path).await.expect(201);
+        assert_eq!(same.header("idempotent-replayed"), "true");
+        // The last one may do the same, but ends what it makes with itself.
+        for scopes in [&["read", "write"][..], &["read", "write", "notify", "admin"]] {
+            let weaker = session.with_scopes(scopes).await;
+            weaker.post(path, wish).once(path).await.problem(422, "idempotency_key_reused");
+        }
+    }
 }
 
 async fn a_token_ends_with_the_token_that_made_it(app: &TestApp) {
