@@ -18,6 +18,7 @@ on_both_databases![
     a_token_ends_no_later_than_the_token_that_made_it,
     an_admins_token_is_no_admin_without_the_scope,
     using_a_token_is_remembered,
+    the_last_use_of_a_token_is_written_down_at_a_stop,
     a_revoked_token_is_refused,
     revoking_a_token_ends_its_streams,
     a_token_ends_when_it_was_told_to,
@@ -178,6 +179,14 @@ async fn using_a_token_is_remembered(app: &TestApp) {
         (tokens[0]["last_used_at"] == app.now()).then_some(())
     })
     .await;
+}
+
+async fn the_last_use_of_a_token_is_written_down_at_a_stop(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let script = ann.with_scopes(&["read"]).await;
+    script.get("/v1/me").await.expect(200);
+    app.restart_with(&[]).await;
+    assert_eq!(listed(&ann).await[0]["last_used_at"], app.now());
 }
 
 /// The id of the one token this person has.
