@@ -9,13 +9,16 @@ use std::{
 
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream, web};
 use prometheus::Registry;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     accounts::Passwords,
     clock::Clock,
     config::Settings,
-    credentials::{Identity, LastUsed},
+    credentials::{self, Identity, LastUsed},
     dashboard::{self, Dashboard},
     db::{self, Db, Installation, Shared},
     error::Error,
@@ -35,6 +38,8 @@ use crate::{
 
 /// How long a connection without a request stays open.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the last writes at a stop may take.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 
 /// The state of one node.
 pub struct App {
@@ -77,7 +82,7 @@ pub enum StartError {
 }
 
 impl App {
-    async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+    pub(crate) async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         if settings.nats_url.is_some() && settings.files_url.is_none() {
             tracing::warn!(
                 "--nats-url without --files-url: unless all nodes share the folder --data-dir, an archive is found at one \
@@ -193,38 +198,53 @@ impl Server {
         self.address
     }
 
-    /// Ends in order: streams are told and closed, running requests finish, what is written behind is written.
+    /// Ends in order: streams are told and closed, running requests finish, what is written behind is written. What
+    /// takes longer than it may is left behind: whoever ends the process would kill it next.
     pub async fn stop(self) {
-        self.app.realtime.start_draining();
-        let drained = tokio::time::Instant::now() + self.app.settings.drain;
+        let Self { app, handle, serving, background, .. } = self;
+        let drained = Instant::now() + app.settings.drain;
+        let last = drained + app.settings.shutdown_timeout;
+        app.realtime.start_draining();
         // Before the workers end: the hubs that tell the streams live on them.
-        self.app.realtime.drain().await;
-        if self.app.realtime.nodes().is_some() {
+        let _ = timeout_at(last, app.realtime.drain()).await;
+        if app.realtime.nodes().is_some() {
             // Until then `/readyz` says that it ends, so that the proxy goes to the other nodes before the door closes.
             tokio::time::sleep_until(drained).await;
         }
-        self.handle.stop(true).await;
-        if let Err(error) = self.serving.await {
-            tracing::error!(%error, "the server did not end cleanly");
+        let ending = async { (handle.stop(true).await, serving.await).1 };
+        match timeout_at(last, ending).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(ended) => tracing::error!(?ended, "the server did not end cleanly"),
+            Err(_) => tracing::warn!("requests that still run are left behind"),
         }
-        for task in &self.background {
+        for task in &background {
             task.abort();
         }
-        for task in self.background {
-            let _ = task.await; // Ended by the abort, or before it.
+        let closing = async {
+            futures_util::future::join_all(background).await; // Ended by the abort, or before it.
+            write_behind(&app).await;
+            app.db.close().await;
+        };
+        if timeout_at(last.max(Instant::now()) + LAST_WRITES, closing).await.is_err() {
+            tracing::warn!("the database did not take the last of what is written behind");
         }
-        if let Err(error) = jobs::give_back(&self.app).await {
-            tracing::warn!(%error, "jobs could not be given back; their leases end by themselves");
+    }
+}
+
+/// Writes what waits to be written behind, and says who takes over what this node leaves.
+async fn write_behind(app: &App) {
+    let report = |what: &str, result: Result<(), Error>| {
+        if let Err(error) = result {
+            tracing::warn!(%error, what, "something could not be written at the end");
         }
-        if let Err(error) = snippets::flush_views(&self.app).await {
-            tracing::warn!(%error, "the last views could not be written");
-        }
-        // The other nodes know who was there, and wait for them.
-        let alone = self.app.realtime.nodes().is_none_or(|nodes| nodes == 1);
-        if alone && let Err(error) = presence::hand_over(&self.app).await {
-            tracing::warn!(%error, "who is there could not be written down");
-        }
-        self.app.db.close().await;
+    };
+    report("jobs, whose leases end by themselves", jobs::give_back(app).await);
+    report("views", snippets::flush_views(app).await);
+    report("who was seen", dashboard::flush_seen(app).await);
+    report("when credentials were used", credentials::flush_last_used(app).await);
+    // The other nodes know who was there, and wait for them.
+    if app.realtime.nodes().is_none_or(|nodes| nodes == 1) {
+        report("who is there", presence::hand_over(app).await);
     }
 }
 
@@ -251,7 +271,8 @@ fn serve(
         .keep_alive(KEEP_ALIVE)
         // A client that has closed is gone at once, not when a write to it fails.
         .h1_allow_half_closed(false)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+        // In whole seconds; `stop` does not wait that long.
+        .shutdown_timeout(settings.shutdown_timeout.as_secs() + 1)
         .on_connect(move |io, connection| {
             let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
             tune(stream, stall);

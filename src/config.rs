@@ -96,8 +96,8 @@ pub struct Settings {
     /// Over how long open streams are ended at shutdown
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
-    /// How long requests that still run at shutdown may take
-    #[arg(long, default_value = "4s", value_parser = humantime::parse_duration)]
+    /// How long requests that still run after that may take
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]

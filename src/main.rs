@@ -102,14 +102,16 @@ fn run(mut args: Vec<String>) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    match command {
+    let done = match command {
         Command::Serve => runtime.block_on(serve(settings)),
         Command::OpenApi => print_document(),
         Command::Migrate => runtime.block_on(migrate(settings)),
         Command::Backup(file) => runtime.block_on(backup(&settings, &file)),
         Command::Restore { file, force } => runtime.block_on(restore(&settings, &file, force)),
         Command::NewEpoch => runtime.block_on(new_epoch(&settings)),
-    }
+    };
+    runtime.shutdown_background(); // A thread that still computes something for a request does not hold up the end.
+    done
 }
 
 fn start_logging(settings: &Settings) -> Result<(), String> {

@@ -99,6 +99,20 @@ impl Passwords {
         Ok(known && matches)
     }
 
+    /// A digest of a digest that costs as much as the hash of a password, always the same for the same salt.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when no core becomes free in time.
+    pub async fn stretch(&self, digest: [u8; 32], salt: [u8; 32]) -> Result<[u8; 32]> {
+        let argon2 = self.argon2.clone();
+        self.run(move || {
+            let mut stretched = [0; 32];
+            let done = argon2.hash_password_into(&digest, &salt, &mut stretched);
+            done.map(|()| stretched).map_err(|error| Error::Internal(error.to_string()))
+        })
+        .await?
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let core = self.core().await?;
         let done = tokio::task::spawn_blocking(move || {

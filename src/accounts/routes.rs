@@ -84,6 +84,7 @@ async fn register(app: web::Data<App>, caller: Caller, body: Body<Register>) -> 
     let Body { input: Register { email, name, password }, attempt } = body;
     // Hashed before the transaction: a hash takes tens of milliseconds, which no other writer should wait for.
     let password_hash = app.passwords.hash(password).await?;
+    let attempt = attempt.with_password(&app.passwords).await?;
     let registration = Registration { email, name, password_hash };
     idempotency::once(&app, &caller, &attempt, async |tx| {
         let user = super::register(&app, tx, registration).await?;

@@ -70,6 +70,15 @@ pub struct Identity {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Identity {
+    /// The kind and the scopes of the credential, as a text that differs wherever they do.
+    #[must_use]
+    pub fn powers(&self) -> String {
+        let scopes = Scope::ALL.iter().filter(|scope| self.scopes.contains(scope)).map(|scope| scope.name());
+        scopes.fold(self.kind.prefix().to_owned(), |text, scope| text + " " + scope)
+    }
+}
+
 /// Who asks: a user or somebody unknown.
 #[derive(Debug, Clone)]
 pub struct Caller {

@@ -10,8 +10,8 @@ mod store;
 mod values;
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -62,15 +62,16 @@ pub struct Token {
 
 /// When credentials were last used, written behind: the newest time of each waits here for the next flush.
 #[derive(Default)]
-pub struct LastUsed(Mutex<HashMap<CredentialId, Timestamp>>);
+pub struct LastUsed(Mutex<BTreeMap<CredentialId, Timestamp>>);
 
 impl LastUsed {
     fn note(&self, id: CredentialId, now: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, now);
+        self.noted().insert(id, now);
     }
 
-    fn take(&self) -> HashMap<CredentialId, Timestamp> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// In the order of the ids, in which rows are locked: two nodes that write cannot block each other.
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<CredentialId, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,17 +254,19 @@ pub fn guards(caller: &Caller) -> Vec<String> {
     vec![guard(who.credential), accounts::guard(who.id)]
 }
 
-/// Writes down when credentials were last used.
+/// Writes down when credentials were last used. What cannot be written stays for the next time.
 pub async fn flush_last_used(app: &App) -> Result<()> {
-    let noted = app.last_used.take();
+    let noted = app.last_used.noted().clone();
     if noted.is_empty() {
         return Ok(());
     }
     let mut tx = app.db.write().await?;
-    for (id, at) in noted {
-        store::touch(tx.conn().await?, id, at).await?;
+    for (id, at) in &noted {
+        store::touch(tx.conn().await?, *id, *at).await?;
     }
-    tx.commit().await
+    tx.commit().await?;
+    app.last_used.noted().retain(|id, at| noted.get(id) != Some(at));
+    Ok(())
 }
 
 /// Removes credentials that have ended.

@@ -142,7 +142,8 @@ async fn open_session(
     let SignIn { email, password } = body.input;
     // Checked even when the answer is a repetition: a changed password must not open what it opened before.
     let proof = accounts::authenticate(&app, email, &password).await?;
-    idempotency::once(&app, &caller, &body.attempt, async |tx| {
+    let attempt = body.attempt.with_password(&app.passwords).await?;
+    idempotency::once(&app, &caller, &attempt, async |tx| {
         let (Issued { token, expires_at, .. }, user) = super::open_session(&app, tx, &proof).await?;
         let cookie = session_cookie(&app, &req, &token).to_string();
         let session = Session { token, expires_at, user };

@@ -9,15 +9,19 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use sqlx::{Database, Encode, QueryBuilder, Type};
 use tokio::sync::oneshot;
 
+use super::within;
 use crate::error::Result;
 
 /// How many keys one query asks for at most.
 const BATCH: usize = 64;
+/// How long one query may take: the others wait for its end, and would wait for ever where its connection has died.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes `(key, key, …)` for `IN`. The last key is repeated up to a power of two, so that few statements of
 /// different lengths are prepared.
@@ -69,7 +73,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Shared<K, V> {
     /// What is under a key. `load` finds what is under several, none of them twice; it is asked by one for all.
     ///
     /// # Errors
-    /// What `load` answered, which all who shared it get.
+    /// What `load` answered, or that it took too long; all who shared it get that.
     pub async fn find<F>(&self, key: K, load: F) -> Result<Option<V>>
     where
         F: AsyncFnOnce(Vec<K>) -> Result<HashMap<K, V>>,
@@ -93,7 +97,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Shared<K, V> {
                 keys.push(other.clone());
             }
         }
-        let found = load(keys).await;
+        let found = within(PATIENCE, load(keys)).await;
         drop(turn);
         let answer = |key: &K| found.as_ref().map(|found| found.get(key).cloned()).map_err(Clone::clone);
         for (other, word) in others {

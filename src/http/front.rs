@@ -62,11 +62,18 @@ pub async fn front(
         req.extensions_mut().insert(IsHead);
         req.head_mut().method = Method::GET;
     }
-    let cursor = cursor(&req);
+    let (cursor, origin) = (cursor(&req), allowed_origin(&req));
     let span = tracing::info_span!("request", request.id = %id.0);
     let answered = next.call(req).instrument(span.clone()).await;
     let _entered = span.enter();
-    let mut response = answered.map_err(|error| Broken::new(&error, &id))?.map_into_boxed_body();
+    let mut response = match answered {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => {
+            let broken = Broken::new(&error, &id, origin);
+            record("unknown".to_owned(), broken.status, &method, &path, begun);
+            return Err(broken.into());
+        }
+    };
     let refusal = refusal(&response);
     explain(&mut response, &id);
     decorate(&mut response, id, cursor, refusal);
@@ -75,23 +82,26 @@ pub async fn front(
         // A proxy must not send the next request on a connection that the server is about to close.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    record(&response, &method, &path, begun);
+    let route = response.request().match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    record(route, response.status(), &method, &path, begun);
     Ok(response)
 }
 
-/// A request that ended without a response of its own.
+/// A request that ended without a response of its own: with it, what the layers inside know of it is lost.
 #[derive(Debug)]
 struct Broken {
     status: StatusCode,
     id: String,
+    /// The origin whose pages may read the answer.
+    origin: Option<HeaderValue>,
 }
 
 impl Broken {
-    fn new(error: &ActixError, id: &RequestId) -> Self {
+    fn new(error: &ActixError, id: &RequestId, origin: Option<HeaderValue>) -> Self {
         let status = error.as_response_error().status_code();
         tracing::error!(status = status.as_u16(), cause = %error, "the request broke off");
         metrics::counter!("snippetbox_broken_requests_total").increment(1);
-        Self { status, id: id.0.clone() }
+        Self { status, id: id.0.clone(), origin }
     }
 }
 
@@ -110,6 +120,13 @@ impl ResponseError for Broken {
         let problem = Problem::plain(problem::of_status(self.status), &self.id);
         let mut response = HttpResponse::build(self.status);
         response.insert_header((REQUEST_ID, self.id.as_str())).content_type(problem::MEDIA_TYPE);
+        if let Some(origin) = &self.origin {
+            response
+                .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()))
+                .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"))
+                .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, REQUEST_ID.as_str()))
+                .insert_header((header::VARY, "Origin"));
+        }
         response.body(serde_json::to_vec(&problem).unwrap_or_default())
     }
 }
@@ -125,6 +142,13 @@ fn request_id(req: &ServiceRequest) -> RequestId {
         || req.app_data::<web::Data<App>>().map(|app| app.ids.next().to_string()).unwrap_or_default(),
         str::to_owned,
     ))
+}
+
+/// The origin of the page that asks, if it is one that may call the API.
+fn allowed_origin(req: &ServiceRequest) -> Option<HeaderValue> {
+    let origin = req.headers().get(header::ORIGIN)?;
+    let app = req.app_data::<web::Data<App>>()?;
+    app.settings.cors_origins.iter().any(|allowed| origin == allowed.as_str()).then(|| origin.clone())
 }
 
 /// The place in the log before the request reads anything: following from it misses no change of what was read.
@@ -185,13 +209,16 @@ fn decorate(
 ) {
     let allowance = response.request().extensions().get::<Allowance>().copied();
     let status = response.status();
-    let posted = response.request().method() == Method::POST;
+    let (posted, asked) = (response.request().method() == Method::POST, response.request().headers());
+    let has_credentials = asked.contains_key(header::AUTHORIZATION) || asked.contains_key(header::COOKIE);
     let headers = response.headers_mut();
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "identity") {
         headers.remove(header::CONTENT_ENCODING); // It has told the layer that compresses to leave the body alone.
     }
-    if posted && !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store")); // It may hold a token.
+    if !headers.contains_key(header::CACHE_CONTROL) && (posted || has_credentials) {
+        // What is posted for may hold a token; what was asked for with credentials may be for their user alone.
+        let kept = if posted { "no-store" } else { "private" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
     }
     if let Ok(value) = HeaderValue::try_from(id.0) {
         headers.insert(REQUEST_ID, value);
@@ -217,9 +244,8 @@ fn is_failure(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-fn record(response: &ServiceResponse<BoxBody>, method: &Method, path: &str, begun: Instant) {
-    let route = response.request().match_pattern().unwrap_or_else(|| "unknown".to_owned());
-    let status = response.status().as_u16();
+fn record(route: String, status: StatusCode, method: &Method, path: &str, begun: Instant) {
+    let status = status.as_u16();
     let took = begun.elapsed();
     // A client can invent methods without end; the figures have one row for all of them.
     let known = METHODS.contains(method);

@@ -211,3 +211,54 @@ fn allow(item: &PathItem) -> String {
     methods.push("OPTIONS");
     methods.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{HttpResponse, HttpServer, web};
+
+    use super::Shared;
+    use crate::{app::App, clock::Clock, config::Settings, figures};
+
+    const ORIGIN: &str = "https://app.example.org";
+
+    async fn panics() -> HttpResponse {
+        panic!("a secret of the inside")
+    }
+
+    #[actix_web::test]
+    async fn a_panic_is_answered_like_every_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let settings = Settings::from_args(["--data-dir", data, "--cors-origins", ORIGIN]).unwrap();
+        let app = App::open(settings, Clock::system()).await.unwrap();
+        let shared = Shared::new(web::Data::new(app), figures::registry()).unwrap();
+        let panicking = move || crate::worker!(shared).route("/panics", web::get().to(panics));
+        let server = HttpServer::new(panicking).workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+
+        drop(rustls::crypto::ring::default_provider().install_default()); // What the client wants, unused.
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let request = client.get(format!("{url}/panics")).header("Origin", ORIGIN);
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let text = answer.text().await.unwrap();
+        assert_eq!(
+            (status.as_u16(), &headers["content-type"]),
+            (500, &"application/problem+json".parse().unwrap())
+        );
+        assert_eq!(headers["access-control-allow-origin"], ORIGIN);
+        assert_eq!(headers["access-control-allow-credentials"], "true");
+        assert!(text.contains("\"code\":\"internal\"") && !text.contains("secret"), "{text}");
+        assert!(text.contains(headers["x-request-id"].to_str().unwrap()), "{text}");
+        let stranger = client.get(format!("{url}/panics")).header("Origin", "https://evil.example.org");
+        let answer = stranger.send().await.unwrap();
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        let figures = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+        let counted = "snippetbox_requests_total{method=\"GET\",route=\"unknown\",status=\"500\"} 2";
+        assert!(figures.contains(counted), "{figures}");
+        handle.stop(false).await;
+    }
+}

@@ -20,7 +20,6 @@ use super::{
 use crate::{
     app::App,
     error::{Error, Result},
-    realtime,
 };
 
 /// The routes of this module.
@@ -75,9 +74,9 @@ async fn readiness(_: NoQuery, app: web::Data<App>) -> Result<HttpResponse> {
 #[utoipa::path(tag = "operations", responses((status = 200, description = "The figures", body = String)), security(()))]
 #[get("/metrics")]
 async fn figures(_: NoQuery, app: web::Data<App>, registry: web::Data<Registry>) -> Result<HttpResponse> {
-    if let Err(error) = realtime::report_lag(&app.db).await {
+    if let Err(error) = crate::figures::refresh(&app).await {
         // The other figures are worth having all the more then.
-        tracing::warn!(%error, "the lag of the log cannot be told");
+        tracing::warn!(%error, "what only the database knows is not brought up to date");
     }
     let mut text = TextEncoder::new()
         .encode_to_string(&registry.gather())

@@ -13,7 +13,10 @@ use super::{
     bus::{Bus, Inbox, Subject},
     log::Log,
 };
-use crate::{db::Db, error::Result};
+use crate::{
+    db::{Conn, Db},
+    error::Result,
+};
 
 /// The key of the advisory lock; any number that nothing else in the database uses.
 const LOCK: i64 = 0x0073_6e69_7070_6574;
@@ -85,10 +88,10 @@ async fn within<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> R
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn report_lag(db: &Db) -> Result<()> {
-    let Some(pool) = db.postgres() else { return Ok(()) };
+pub async fn report_lag(conn: Conn<'_>) -> Result<()> {
+    let Conn::Postgres(conn) = conn else { return Ok(()) };
     let waiting: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM events WHERE seq IS NULL").fetch_one(pool).await?;
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE seq IS NULL").fetch_one(conn).await?;
     metrics::gauge!("snippetbox_outbox_events").set(f64::from(i32::try_from(waiting).unwrap_or(i32::MAX)));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What happens to a hub's connections besides events: their clients change them, time passes, the server stops.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashSet, rc::Rc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -17,12 +17,6 @@ use crate::error::{Error, Result};
 
 /// How long before the end of its credentials a connection is warned.
 const WARNING: Duration = Duration::from_mins(1);
-/// A number of bytes as a figure.
-#[expect(clippy::cast_precision_loss, reason = "a float is exact up to 8 PiB")]
-fn precise(bytes: usize) -> f64 {
-    bytes as f64
-}
-
 /// How many bytes may wait for a connection that is changed.
 const BACKLOG: usize = 2 * QUEUE_BYTES;
 /// In how many steps the streams are ended at shutdown.
@@ -30,6 +24,12 @@ const DRAIN_STEPS: u32 = 20;
 /// How often, and after which time each, one looks whether all streams have taken their last frames.
 const LAST_LOOKS: u32 = 50;
 const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// A number of bytes as a figure.
+#[expect(clippy::cast_precision_loss, reason = "a float is exact up to 8 PiB")]
+fn precise(bytes: usize) -> f64 {
+    bytes as f64
+}
 
 impl Hub {
     /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
@@ -43,11 +43,12 @@ impl Hub {
         }
         let add: Vec<Subscription> =
             change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
-        let staying = connection.topics().len();
-        if staying + add.len() > MAX_TOPICS + change.remove.len() {
+        let leaves = |key: &&Key| connection.listens_to(key) && !connection.is_guarded_by(key);
+        let remove: HashSet<&Key> = change.remove.iter().filter(leaves).collect();
+        if connection.topics().len() + add.len() > MAX_TOPICS + remove.len() {
             return Some(Err(too_many_topics()));
         }
-        for key in change.remove.iter().filter(|key| !connection.is_guarded_by(key)) {
+        for key in remove {
             self.depart(&connection, |left| left == key);
             connection.remove(key);
             self.unlisten(key, &connection);

@@ -172,7 +172,9 @@ pub(super) async fn respond(
     names: &str,
 ) -> Result<HttpResponse> {
     let header = req.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("unreadable").to_owned());
-    let last = header.or_else(|| query.last_event_id.clone()).filter(|id| !id.is_empty());
+    // A client that has no place yet may say so with an empty one.
+    let named = |id: &String| !id.is_empty();
+    let last = header.filter(named).or_else(|| query.last_event_id.clone().filter(named));
     let since = match last.as_deref().or(query.since.as_ref().map(|since| since.0.as_str())) {
         None => Since::Now,
         Some("earliest") => Since::Earliest,

@@ -15,6 +15,7 @@ on_both_databases![
     what_is_long_ago_still_counts,
     views_of_today_are_set_against_the_same_span_of_yesterday,
     users_are_distinct_within_24_hours,
+    who_was_seen_last_is_written_down_at_a_stop,
     online_are_users_and_unknown_connections,
     activities_are_the_latest_ten_and_public,
     metrics_are_told_when_something_has_changed,
@@ -167,6 +168,14 @@ async fn users_are_distinct_within_24_hours(app: &TestApp) {
     users(figure(0, 1, Some(-100.0))).await;
     see(&ann).await;
     users(figure(1, 1, Some(0.0))).await;
+}
+
+async fn who_was_seen_last_is_written_down_at_a_stop(app: &TestApp) {
+    let ann = app.user("ann").await;
+    ann.get("/v1/me").await.expect(200);
+    app.restart_with(&[]).await;
+    let seen = app.anonymous().get("/v1/dashboard").await.expect(200).json();
+    assert_eq!(seen["active_users"], figure(1, 0, None));
 }
 
 async fn online_are_users_and_unknown_connections(app: &TestApp) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use snippetbox::seal::digest;
 
 use crate::support::{Answer, PASSWORD, Persona, TestApp, on_both_databases, path_of};
 
@@ -23,6 +24,7 @@ on_both_databases![
     a_refusal_does_not_use_up_the_key,
     a_replay_survives_a_restart,
     strangers_with_the_same_key_never_meet,
+    what_is_stored_of_a_password_cannot_be_guessed_fast,
     an_event_is_answered_again_when_the_history_has_ended_before_it,
 ];
 
@@ -221,6 +223,28 @@ async fn strangers_with_the_same_key_never_meet(app: &TestApp) {
         let session = json!({ "email": email, "password": PASSWORD });
         let session = anonymous.post("/v1/sessions", &session).once("1").await.expect(201).json();
         assert_eq!(session["user"], user);
+    }
+}
+
+/// The reader of a stolen database knows how the server computes, and that many clients choose simple keys.
+async fn what_is_stored_of_a_password_cannot_be_guessed_fast(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let account = json!({ "email": "b@example.org", "name": "b", "password": PASSWORD });
+    let anonymous = app.anonymous();
+    let calls = [("/v1/users", account), ("/v1/sessions", ann.right_credentials())];
+    let mut guesses = Vec::new();
+    for (path, body) in &calls {
+        anonymous.post(path, body).once("1").await.expect(201);
+        let request = digest(&[b"POST", path.as_bytes(), body.to_string().as_bytes()]);
+        guesses.push(request);
+        guesses.push(digest(&[b"idempotency fingerprint", b"1", &request, b""]));
+        guesses.push(digest(&[b"idempotency lookup", &request, b"1"]));
+    }
+    let fingerprints = app.stored_bytes("SELECT fingerprint FROM idempotency_keys").await;
+    let lookups = app.stored_bytes("SELECT lookup FROM idempotency_keys").await;
+    assert_eq!((fingerprints.len(), lookups.len()), (calls.len(), calls.len()));
+    for stored in fingerprints.iter().chain(&lookups) {
+        assert!(guesses.iter().all(|guess| guess[..] != stored[..]), "guessed: {stored:?}");
     }
 }
 

@@ -3,12 +3,13 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{TestApp, eventually, on_both_databases};
 
 on_both_databases![
     a_running_server_is_alive_and_ready,
     metrics_count_requests,
     invented_methods_are_counted_together,
+    metrics_tell_how_far_jobs_are,
     the_api_is_described,
     the_documentation_works_without_the_internet,
     every_problem_has_a_page,
@@ -32,6 +33,23 @@ async fn metrics_count_requests(app: &TestApp) {
     // Most answers take less than a millisecond; the histogram tells them apart.
     let bucket = r#"snippetbox_request_seconds_bucket{method="GET",route="/v1/snippets",le="0.0001"}"#;
     assert!(text.contains(bucket), "{text}");
+}
+
+async fn metrics_tell_how_far_jobs_are(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let told = async |expected: &[&str]| {
+        eventually(&format!("the jobs are {expected:?}"), async || {
+            let text = app.anonymous().get("/metrics").await.expect(200).text();
+            let line = |what: &str| format!("\nsnippetbox_jobs{{kind=\"export\",status=\"{what}\n");
+            expected.iter().all(|what| text.contains(&line(what))).then_some(())
+        })
+        .await;
+    };
+    told(&["completed\"} 0", "failed\"} 0", "queued\"} 0", "running\"} 0"]).await;
+    let export = ann.post("/v1/exports", &json!({ "format": "zip" })).await.expect(202).id();
+    told(&["completed\"} 1", "queued\"} 0", "running\"} 0"]).await;
+    ann.delete(&format!("/v1/exports/{export}")).await.expect(204);
+    told(&["completed\"} 0"]).await;
 }
 
 async fn invented_methods_are_counted_together(app: &TestApp) {

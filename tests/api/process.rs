@@ -4,13 +4,16 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{Persona, Process, TestApp, on_both_databases, run_to_its_end};
 
 // The session is opened at the time of the test's clock, and used at that of the system.
 on_both_databases![
     a_signal_ends_the_server_in_time_with_streams_open with ["--session-ttl", "3650d"],
+    a_signal_ends_the_server_in_time_whatever_its_clients_do with ["--session-ttl", "3650d"],
     a_database_newer_than_the_program_is_refused,
     a_log_in_a_file_has_no_colours,
 ];
@@ -113,4 +116,25 @@ fn a_cluster_without_common_files_is_warned_of() {
     assert!(said.contains("WARN") && said.contains("--files-url"), "{said}");
     let (_, said) = run_to_its_end(&[&cluster[..], &["--files-url", "s3://files"]].concat(), &[]);
     assert!(!said.contains("--files-url"), "{said}");
+}
+
+async fn a_signal_ends_the_server_in_time_whatever_its_clients_do(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let content = "x".repeat(60_000);
+    for _ in 0..20 {
+        ann.has_snippet(json!({ "content": content })).await;
+    }
+    app.stop().await;
+    for handover in ["true", "false"] {
+        let process = Process::start_with(&app.database_url(), &["--stream-handover", handover]);
+        let ann = Persona { server: process.url.clone(), ..ann.clone() };
+        let _stalled = ann.read_slowly("topics=snippets&since=earliest").await;
+        let half = "Content-Type: application/json\r\nContent-Length: 100\r\n";
+        let mut upload = ann.begin(Method::POST, "/v1/snippets", half).await;
+        upload.write_all(b"{").await.expect("a part of the body is sent");
+        ann.get("/v1/me").await.expect(200); // By now the server has read the others, too.
+        let ended = tokio::task::spawn_blocking(move || process.end_by("TERM")).await.expect("it ends");
+        assert!(ended.0.success(), "{}", ended.0);
+        assert!(ended.1 < Duration::from_secs(5), "handover {handover}: ended after {:?}", ended.1);
+    }
 }

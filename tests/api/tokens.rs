@@ -13,10 +13,12 @@ on_both_databases![
     a_reading_token_cannot_write,
     a_writing_token_can_write,
     a_token_cannot_make_a_stronger_one,
+    a_token_is_not_given_what_a_stronger_one_was_answered,
     a_token_ends_with_the_token_that_made_it,
     a_token_ends_no_later_than_the_token_that_made_it,
     an_admins_token_is_no_admin_without_the_scope,
     using_a_token_is_remembered,
+    the_last_use_of_a_token_is_written_down_at_a_stop,
     a_revoked_token_is_refused,
     revoking_a_token_ends_its_streams,
     a_token_ends_when_it_was_told_to,
@@ -112,6 +114,21 @@ async fn a_token_cannot_make_a_stronger_one(app: &TestApp) {
     admin.post("/v1/tokens", &stronger).await.problem(403, "insufficient_scope");
 }
 
+async fn a_token_is_not_given_what_a_stronger_one_was_answered(app: &TestApp) {
+    let session = app.admin().await;
+    let token = json!({ "name": "more", "scopes": ["read", "write", "notify", "admin"] });
+    for (path, wish) in [("/v1/tokens", &token), ("/v1/stream-tokens", &json!({}))] {
+        session.post(path, wish).once(path).await.expect(201);
+        let same = session.sign_in().await.post(path, wish).once(path).await.expect(201);
+        assert_eq!(same.header("idempotent-replayed"), "true");
+        // The last one may do the same, but ends what it makes with itself.
+        for scopes in [&["read", "write"][..], &["read", "write", "notify", "admin"]] {
+            let weaker = session.with_scopes(scopes).await;
+            weaker.post(path, wish).once(path).await.problem(422, "idempotency_key_reused");
+        }
+    }
+}
+
 async fn a_token_ends_with_the_token_that_made_it(app: &TestApp) {
     let ann = app.user("ann").await;
     let first = ann.with_scopes(&["read", "write"]).await;
@@ -162,6 +179,14 @@ async fn using_a_token_is_remembered(app: &TestApp) {
         (tokens[0]["last_used_at"] == app.now()).then_some(())
     })
     .await;
+}
+
+async fn the_last_use_of_a_token_is_written_down_at_a_stop(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let script = ann.with_scopes(&["read"]).await;
+    script.get("/v1/me").await.expect(200);
+    app.restart_with(&[]).await;
+    assert_eq!(listed(&ann).await[0]["last_used_at"], app.now());
 }
 
 /// The id of the one token this person has.

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::Connection as _;
 
 use crate::streams::{TOPIC, place, read, revoked_within, subscribe_everywhere, write};
-use crate::support::{NODES, Persona, eventually, run};
+use crate::support::{NODES, Persona, eventually, path_of, run};
 
 /// How long anything may take without the bus: a poll each second, and a slow machine.
 const WITHOUT_BUS: Duration = Duration::from_secs(10);
@@ -181,5 +181,29 @@ fn a_node_whose_connections_die_without_a_word_makes_new_ones() {
             (cluster.at(lonely, &ann).get("/v1/me").await.status == 200).then_some(())
         })
         .await;
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
+fn a_request_whose_connection_dies_without_a_word_holds_up_the_others_for_a_while() {
+    run(&[], async |cluster| {
+        let ann = cluster.user(0).await;
+        let path = path_of(&ann.has_snippet(json!({})).await);
+        let index = (cluster.sequencer().await + 1) % NODES;
+        let lonely = cluster.at(index, &ann);
+        lonely.get(&path).await.expect(200);
+        for (table, path) in [("credentials", "/v1/me"), ("snippets", &path)] {
+            let lock = cluster.lock(table).await;
+            let lost = tokio::task::spawn_local(lonely.get(path).into_future());
+            eventually("the node asks", async || cluster.waits_for(table).await.then_some(())).await;
+            let begun = Instant::now();
+            cluster.node(index).to_database.lose();
+            lock.close().await.expect("the connection closes");
+            eventually("it answers others", async || (lonely.get(path).await.status == 200).then_some(()))
+                .await;
+            println!("answered after {:?}", begun.elapsed());
+            lost.await.expect("it is answered").problem(503, "overloaded");
+        }
     });
 }

@@ -1,7 +1,8 @@
 //! Idempotency keys: a POST that is repeated has its effect once, and gets the first answer again.
 //!
 //! The answer is stored in the transaction of its effect, so there is never one without the other. It is sealed
-//! under a key that needs the Idempotency-Key itself: an answer may hold a token, and the database must not.
+//! under a key that needs the Idempotency-Key itself: an answer may hold a token, and the database must not. The
+//! Idempotency-Key is never stored, and nothing from which a password could be guessed fast is.
 
 mod store;
 
@@ -21,8 +22,9 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    accounts::Passwords,
     app::App,
-    credentials::{self, Caller},
+    credentials::{self, Caller, Identity},
     db::WriteTx,
     error::{Error, Result},
     seal,
@@ -56,6 +58,17 @@ impl Attempt {
             [req.method().as_str().as_bytes(), req.uri().to_string().as_bytes(), body].map(<[u8]>::to_vec);
         let fingerprint = seal::digest(&[&parts[0], &parts[1], &parts[2]]);
         Ok(Self { key: Some(key.to_owned()), fingerprint })
+    }
+
+    /// The same attempt when its body holds a password: what is stored of it costs a guess as much as the stored
+    /// password does.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when no core becomes free in time.
+    pub async fn with_password(self, passwords: &Passwords) -> Result<Self> {
+        let Some(key) = &self.key else { return Ok(self) };
+        let salt = seal::digest(&[b"idempotency salt", key.as_bytes()]);
+        Ok(Self { fingerprint: passwords.stretch(self.fingerprint, salt).await?, ..self })
     }
 }
 
@@ -180,6 +193,8 @@ struct Place<'a> {
     owner: Vec<u8>,
     key: &'a str,
     lookup: [u8; 32],
+    /// Of the request and of what its credential may do: an answer that a stronger one got is not for a weaker one.
+    fingerprint: [u8; 32],
 }
 
 impl<'a> Place<'a> {
@@ -187,7 +202,9 @@ impl<'a> Place<'a> {
         let key = attempt.key.as_deref()?;
         let owner = caller.user().map_or(attempt.fingerprint.to_vec(), |user| user.0.as_bytes().to_vec());
         let lookup = seal::digest(&[b"idempotency lookup", &owner, key.as_bytes()]);
-        Some(Self { owner, key, lookup })
+        let powers = caller.identity.as_ref().map_or_else(String::new, Identity::powers);
+        let parts = [b"idempotency fingerprint", key.as_bytes(), &attempt.fingerprint, powers.as_bytes()];
+        Some(Self { owner, key, lookup, fingerprint: seal::digest(&parts) })
     }
 
     fn purpose(&self) -> [&[u8]; 3] {
@@ -232,7 +249,7 @@ where
     let found = store::find(&mut tx, &place.lookup).await?;
     let outdated = found.as_ref().is_some_and(|stored| stored.created_at <= now.minus(KEPT));
     if let Some(stored) = found.filter(|_| !outdated) {
-        if stored.fingerprint != attempt.fingerprint {
+        if stored.fingerprint != place.fingerprint {
             return Err(Error::IdempotencyKeyReused);
         }
         return Ok((place.open(app, &stored.answer)?, true));
@@ -242,7 +259,7 @@ where
     }
     let outcome = effect(&mut tx).await?;
     let sealed = place.seal(app, &outcome)?;
-    let stored = store::insert(&mut tx, &place.lookup, &attempt.fingerprint, &sealed, now).await;
+    let stored = store::insert(&mut tx, &place.lookup, &place.fingerprint, &sealed, now).await;
     if stored.as_ref().is_err_and(Error::is_unique_violation) {
         return Err(Error::IdempotencyInProgress); // Another node has answered the same request meanwhile.
     }

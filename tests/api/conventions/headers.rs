@@ -15,7 +15,9 @@ on_both_databases![
     the_position_in_the_log_moves_with_a_change,
     json_is_compressed_as_the_client_likes,
     streams_are_never_compressed,
-    a_refusal_says_nothing_of_the_inside,
+    no_answer_names_the_program,
+    a_failure_says_nothing_of_the_inside,
+    what_is_answered_to_credentials_is_private,
     what_the_client_refuses_to_accept_is_told,
 ];
 
@@ -95,7 +97,7 @@ async fn streams_are_never_compressed(app: &TestApp) {
     }
 }
 
-async fn a_refusal_says_nothing_of_the_inside(app: &TestApp) {
+async fn no_answer_names_the_program(app: &TestApp) {
     let ann = app.user("ann").await;
     for path in paths_with_get(&ann).await {
         let answer = ann.get(&path).await;
@@ -103,6 +105,35 @@ async fn a_refusal_says_nothing_of_the_inside(app: &TestApp) {
             assert_eq!(answer.find_header(name), None, "{answer}");
         }
     }
+}
+
+async fn a_failure_says_nothing_of_the_inside(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let path = path_of(&ann.has_snippet(json!({})).await);
+    app.execute("ALTER TABLE snippets RENAME TO elsewhere").await;
+    for call in [
+        ann.get("/v1/snippets"),
+        ann.get(&path),
+        ann.delete(&path),
+        ann.post_snippet(&json!({ "title": "T", "content": "C" })),
+    ] {
+        let problem = call.await.problem(500, "internal");
+        assert_eq!(problem.detail(), "The server made a mistake; the log knows more");
+        let text = problem.body.to_string();
+        for inside in ["snippets", "table", "relation", "sql", "SELECT"] {
+            assert!(!text.contains(inside), "{text}");
+        }
+    }
+}
+
+async fn what_is_answered_to_credentials_is_private(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for person in [&ann, &ann.with_cookie(ann.token())] {
+        for path in ["/v1/me", "/v1/tokens", "/v1/snippets", "/v1/nothing"] {
+            assert_eq!(person.get(path).await.header("cache-control"), "private", "{path}");
+        }
+    }
+    assert_eq!(app.anonymous().get("/v1/snippets").await.find_header("cache-control"), None);
 }
 
 async fn what_the_client_refuses_to_accept_is_told(app: &TestApp) {

@@ -13,6 +13,7 @@ on_both_databases![
     what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_is_lost with ["--history-memory", "1"],
     history_that_is_gone_is_told_as_a_gap with ["--history-events", "10", "--history-memory", "1"],
     a_cursor_of_another_installation_is_a_gap,
+    the_header_names_the_place_before_the_query_does,
     following_from_the_cursor_of_a_read_misses_nothing,
     resuming_works_from_the_table_as_from_memory with ["--history-memory", "1"],
 ];
@@ -148,6 +149,29 @@ pub(super) async fn a_cursor_of_another_installation_is_a_gap(app: &TestApp) {
     let headers = [("Last-Event-ID", future.as_str())];
     let stream = anonymous.subscribe_with(&format!("topics=snippets&since={own}"), &headers).await;
     assert_eq!(stream.ready["resume"], "gap", "the header wins, and the future is a gap");
+}
+
+pub(super) async fn the_header_names_the_place_before_the_query_does(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(ann.publish("custom:x", &json!({ "type": "told", "data": number })).await.expect(202).id());
+    }
+    let (last, since) = (format!("&last_event_id={}", ids[1]), format!("&since={}", ids[2]));
+    let both = format!("{last}{since}");
+    // An `EventSource` that was made anew sends no header, and some clients an empty one.
+    for (query, header, place) in [
+        (&both, Some(ids[0].as_str()), 0),
+        (&both, None, 1),
+        (&both, Some(""), 1),
+        (&format!("&last_event_id={since}"), Some(""), 2),
+    ] {
+        let headers: Vec<_> = header.map(|id| ("Last-Event-ID", id)).into_iter().collect();
+        let mut stream = ann.subscribe_with(&format!("topics=custom:x{query}"), &headers).await;
+        for number in place + 1..4 {
+            assert_eq!(stream.next().await.data, number, "{query} {header:?}");
+        }
+    }
 }
 
 pub(super) async fn following_from_the_cursor_of_a_read_misses_nothing(app: &TestApp) {

@@ -96,6 +96,16 @@ pub(super) async fn topics_change_while_the_stream_is_open(app: &TestApp) {
     ann.patch(&path, &json!({ "add": ["nonsense"] })).await.problem(422, "validation_failed");
     let many: Vec<String> = (0..101).map(|number| format!("custom:{number}")).collect();
     ann.patch(&path, &json!({ "add": many })).await.problem(422, "validation_failed");
+    // What is not listened to makes no room by leaving, and neither does what leaves twice.
+    let (full, more) = (&many[..98], vec!["custom:more"; 2]);
+    ann.patch(&path, &json!({ "add": full })).await.expect(200);
+    for remove in [&many[98..100], &["custom:1".to_owned(), "custom:1".to_owned()]] {
+        let change = json!({ "add": ["custom:a", "custom:b"], "remove": remove });
+        ann.patch(&path, &change).await.problem(422, "validation_failed");
+    }
+    let change = json!({ "add": more, "remove": ["custom:1"] });
+    let topics = ann.patch(&path, &change).await.expect(200).json();
+    assert_eq!(topics["topics"].as_array().map(Vec::len), Some(100));
 }
 
 pub(super) async fn types_and_echo_are_honoured(app: &TestApp) {

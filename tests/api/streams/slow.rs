@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::{Persona, TestApp, eventually, on_both_databases};
 
@@ -16,24 +16,6 @@ on_both_databases![
 ];
 
 const LARGE: usize = 60_000;
-
-/// A reader with small buffers that has sent its request and takes nothing yet.
-async fn slow_reader(app: &TestApp, ann: &Persona, query: &str) -> TcpStream {
-    let url = app.url();
-    let address = url.trim_start_matches("http://");
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4_096).expect("a small buffer");
-    let mut stream = socket.connect(address.parse().expect("an address")).await.expect("a connection");
-    let credential = match ann.token() {
-        "" => String::new(),
-        token => format!("Authorization: Bearer {token}\r\n"),
-    };
-    let request = format!("GET /v1/events?{query} HTTP/1.1\r\nHost: x\r\n{credential}\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the request is sent");
-    let mut first = [0; 16];
-    stream.read_exact(&mut first).await.expect("the answer begins");
-    stream
-}
 
 /// Takes everything up to the frame of this name, and tells how many events of another name there were.
 async fn count_until(stream: &mut TcpStream, event: &str, last: &str) -> usize {
@@ -54,7 +36,7 @@ async fn what_waits_for_a_revoked_token_is_not_sent(app: &TestApp) {
     for _ in 0..20 {
         ann.has_snippet(json!({ "content": content })).await;
     }
-    let mut reader = slow_reader(app, &script, "topics=snippets&since=earliest").await;
+    let mut reader = script.read_slowly("topics=snippets&since=earliest").await;
     let tokens = ann.get("/v1/tokens").await.expect(200).json();
     let id = tokens["data"][0]["id"].as_str().expect("an id");
     ann.delete(&format!("/v1/tokens/{id}")).await.expect(204);
@@ -66,7 +48,7 @@ async fn what_waits_for_a_revoked_token_is_not_sent(app: &TestApp) {
 
 async fn what_waits_of_a_snippet_made_private_is_not_sent(app: &TestApp) {
     let ann = app.user("ann").await;
-    let mut reader = slow_reader(app, &app.anonymous(), "topics=snippets&types=snippet_created").await;
+    let mut reader = app.anonymous().read_slowly("topics=snippets&types=snippet_created").await;
     let filler = "x".repeat(LARGE / 2);
     for _ in 0..3 {
         ann.has_snippet(json!({ "content": filler })).await;
@@ -103,7 +85,7 @@ async fn ann_cursor(ann: &Persona) -> String {
 
 async fn a_quiet_topic_is_not_reset_by_what_was_trimmed_elsewhere(app: &TestApp) {
     let ann = app.user("ann").await;
-    let mut reader = slow_reader(app, &ann, "topics=custom:quiet").await;
+    let mut reader = ann.read_slowly("topics=custom:quiet").await;
     let mut noise = ann.subscribe("topics=custom:noise").await;
     for number in 0..50 {
         ann.publish("custom:noise", &json!({ "type": "noise", "data": number })).await.expect(202);

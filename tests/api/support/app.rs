@@ -101,6 +101,22 @@ impl TestApp {
         }
     }
 
+    /// What a query for bytes finds behind the back of the server.
+    pub async fn stored_bytes(&self, query: &'static str) -> Vec<Vec<u8>> {
+        let url = self.database_url();
+        let found = match self.database {
+            Database::Sqlite => {
+                let mut conn = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+                sqlx::query_scalar(query).fetch_all(&mut conn).await
+            }
+            Database::Postgres => {
+                let mut conn = sqlx::PgConnection::connect(&url).await.expect("a connection");
+                sqlx::query_scalar(query).fetch_all(&mut conn).await
+            }
+        };
+        found.expect(query)
+    }
+
     /// Begins a change behind the back of the server, which others that touch the same must wait for.
     pub async fn begin(&self, statements: &[&'static str]) -> Meanwhile {
         let mut begun = match self.database {

@@ -3,6 +3,8 @@
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::call::Call;
 use super::events::EventStream;
@@ -130,6 +132,31 @@ impl Persona {
             call = call.header(name, value);
         }
         EventStream::open(call).await
+    }
+}
+
+impl Persona {
+    /// A connection with small buffers on which a request has begun: what follows the headers is the caller's.
+    pub async fn begin(&self, method: Method, path: &str, headers: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        let address = self.server.trim_start_matches("http://").parse().expect("an address");
+        let mut stream = socket.connect(address).await.expect("a connection");
+        let credential = match self.token() {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{credential}{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        stream
+    }
+
+    /// A reader with small buffers that has opened a stream and takes nothing yet.
+    pub async fn read_slowly(&self, query: &str) -> TcpStream {
+        let mut stream = self.begin(Method::GET, &format!("/v1/events?{query}"), "").await;
+        let mut first = [0; 16];
+        stream.read_exact(&mut first).await.expect("the answer begins");
+        stream
     }
 }
 

@@ -216,6 +216,15 @@ impl Cluster {
         conn
     }
 
+    /// Whether somebody waits for the rows of a table.
+    pub async fn waits_for(&self, table: &str) -> bool {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let waiting = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = $1::regclass AND NOT granted)",
+        );
+        waiting.bind(table).fetch_one(&mut conn).await.expect("the locks")
+    }
+
     pub async fn readiness(&self, index: usize) -> Value {
         self.anonymous(index).get("/readyz").await.expect(200).json()
     }

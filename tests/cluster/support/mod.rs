@@ -36,7 +36,7 @@ use futures_util::FutureExt;
 pub use chance::{Random, setting};
 pub use cluster::{Cluster, NODES};
 pub use events::EventStream;
-pub use persona::{Persona, new_client};
+pub use persona::{Persona, new_client, path_of};
 pub use postgres::Postgres;
 
 /// Runs one test against a cluster of its own, and takes it down however the test ends.
