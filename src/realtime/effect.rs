@@ -73,6 +73,11 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Whether it ends what somebody has on a topic, or one of the `guards` on which it stands.
+    pub(super) fn takes(&self, key: &Key, viewer: Viewer, guards: &[Key]) -> bool {
+        guards.contains(&self.topic) || (self.topic == *key && !self.keeps(viewer))
+    }
+
     /// Whether somebody who has the topic keeps it.
     pub(super) fn keeps(&self, viewer: Viewer) -> bool {
         match &self.effect {

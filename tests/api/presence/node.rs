@@ -8,22 +8,26 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
-    Subscription, Tuning, Viewer, Wishes,
+    Bus, ConnectionStream, Effect, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening, Presence,
+    Realtime, Rules, Start, Subscription, Tuning, Typist, Viewer, Wishes, append,
 };
 use uuid::Uuid;
 
 use super::Known;
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{TestApp, eventually, on_both_databases};
 
 on_both_databases![
     five_thousand_viewers_cost_linear_traffic,
     a_reader_that_lags_gets_the_whole_state_and_nothing_grows,
     who_is_typing_is_told_as_the_whole_set,
     typing_is_told_at_most_every_quarter_second,
+    what_begins_after_its_right_has_ended_does_not_hold,
+    typing_ends_with_the_right_and_with_the_credential,
 ];
 
 const TOPIC: &str = "room:1";
+/// What the credentials of all users stand on.
+const GUARD: &str = "credential@1";
 /// How many bytes may wait for one connection.
 const QUEUE: usize = 64 * 1024;
 
@@ -95,6 +99,31 @@ impl Node {
         let lease = Lease { device: "a device".into(), guards: Vec::new(), until, fields };
         let head = self.realtime.log.head();
         self.realtime.lease(&Key::from(TOPIC), &newcomer, lease, head).expect("a lease");
+    }
+
+    fn typist(&self, user: u128, connection: Option<Uuid>) -> Typist {
+        let (user, profile) = (Uuid::from_u128(user), profile(user));
+        Typist { user, profile, connection, guards: vec![GUARD.into()], as_of: self.realtime.log.head() }
+    }
+
+    /// Publishes an event that ends rights on a topic, and waits until it is known here.
+    async fn end(&self, topic: &str, effect: Effect) {
+        let before = self.realtime.log.head();
+        let mut tx = self.db.write().await.expect("a transaction");
+        let event = NewEvent {
+            kind: "ended",
+            topic: topic.to_owned(),
+            feed: None,
+            audience: None,
+            effect: Some(effect),
+            actor: None,
+            origin: None,
+            data: Json::of(&json!({})).expect("JSON"),
+            at: self.clock.now(),
+        };
+        append(&mut tx, event).await.expect("appended");
+        tx.commit().await.expect("committed");
+        eventually("the ending is known", async || (self.realtime.log.head() > before).then_some(())).await;
     }
 
     fn present(&self) -> Value {
@@ -243,7 +272,7 @@ async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
     let mut watcher = node.open(1, Presence::Off);
     let (ann, bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
     let start = |user: u128, connection| {
-        node.realtime.start_typing(&key, Uuid::from_u128(user), profile(user), Some(connection));
+        node.realtime.start_typing(&key, node.typist(user, Some(connection))).expect("the right holds");
     };
     let users = |numbers: &[u128]| {
         let users = numbers
@@ -277,13 +306,13 @@ async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
     for turn in 0..30_u32 {
         let user = Uuid::from_u128(2);
         if turn % 2 == 0 {
-            node.realtime.start_typing(&key, user, profile(2), None);
+            node.realtime.start_typing(&key, node.typist(2, None)).expect("the right holds");
         } else {
             node.realtime.stop_typing(&key, user);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    node.realtime.start_typing(&key, Uuid::from_u128(3), profile(3), None);
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
     let mut n_told = 0;
     loop {
         let told = watcher.next_typing().await;
@@ -297,6 +326,57 @@ async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
         n_told <= rounds,
         "{n_told} events in {rounds} rounds: the last goes out, and not every one before it"
     );
+    drop(watcher);
+    node.stop().await;
+}
+
+/// A request looks at the right, then the right ends and all is done that follows from it, then the request goes on.
+async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
+    let key = Key::from(TOPIC);
+    let (ann, bob) = (Uuid::from_u128(2), Uuid::from_u128(3));
+    for (topic, effect, bob_keeps) in [
+        (TOPIC, Effect::Expel(ann), true),
+        (TOPIC, Effect::Restrict(vec![bob]), true),
+        (TOPIC, Effect::End, false),
+        (GUARD, Effect::End, false),
+    ] {
+        let node = Node::start(app).await;
+        let (anns, bobs) = (node.typist(2, None), node.typist(3, None));
+        node.end(topic, effect.clone()).await;
+        node.realtime.start_typing(&key, anns).expect_err("ann has no right any more");
+        let started = node.realtime.start_typing(&key, bobs.clone());
+        assert_eq!(started.is_ok(), bob_keeps, "{effect:?} {topic}");
+        let mut watcher = node.open(1, Presence::Off);
+        node.realtime.start_typing(&key, node.typist(4, None)).expect("a new right");
+        let mut told = watcher.next_typing().await["users"].take();
+        let last = told.as_array_mut().and_then(Vec::pop).expect("users");
+        assert_eq!(last["name"], "user 4");
+        assert_eq!(told == json!([]), !bob_keeps, "{effect:?} {topic}: {told}");
+        for (user, holds) in [(2, false), (3, bob_keeps)] {
+            let fields = json!({}).as_object().cloned();
+            let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+            let until = node.clock.now().plus(Duration::from_secs(60));
+            let lease = Lease { device: "a device".into(), guards: vec![GUARD.into()], until, fields };
+            let leased = node.realtime.lease(&key, &newcomer, lease, bobs.as_of);
+            assert_eq!(leased.is_ok(), holds, "a lease of {user}: {effect:?} {topic}");
+            assert_eq!(node.present().get(newcomer.user.to_string()).is_some(), holds);
+        }
+        drop(watcher);
+        node.stop().await;
+    }
+}
+
+async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let mut watcher = node.open(1, Presence::Off);
+    let ann = Uuid::from_u128(2);
+    for (topic, effect) in [(TOPIC, Effect::Expel(ann)), (GUARD, Effect::End)] {
+        node.realtime.start_typing(&key, node.typist(2, None)).expect("the right holds");
+        assert_eq!(watcher.next_typing().await["users"][0]["name"], "user 2");
+        node.end(topic, effect).await;
+        assert_eq!(watcher.next_typing().await, json!({ "users": [] }));
+    }
     drop(watcher);
     node.stop().await;
 }
