@@ -11,6 +11,7 @@ use super::{
     queue::Waiting,
     roster::{Lease, Meta, Newcomer},
     subscription::{Presence, Viewer},
+    typing,
 };
 use crate::error::Result;
 
@@ -82,6 +83,16 @@ impl Hub {
                 None
             }
         }
+    }
+
+    /// Who is typing on a topic, for a connection that is ready to take it.
+    pub(super) fn typing_for(&self, connection: &Connection, key: &Key) -> Option<Frame> {
+        // The right may have ended while it waited.
+        if !connection.listens_to(key) || !connection.state.borrow().wants(typing::KIND) {
+            return None;
+        }
+        let told = self.node.typing.state(key);
+        told.inspect_err(|error| tracing::error!(%error, "who is typing could not be told")).ok()
     }
 }
 

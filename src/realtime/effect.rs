@@ -15,7 +15,7 @@ pub enum Effect {
     Withdraw,
     /// The topic ends for everyone after this event.
     End,
-    /// This user loses the topic.
+    /// This user (unless it is one who sees all) loses the topic.
     Expel(Uuid),
     /// Only these users (and those who see all) keep the topic.
     Restrict(Vec<Uuid>),
@@ -83,7 +83,7 @@ impl Ending {
         match &self.effect {
             Effect::Withdraw => viewer.may_see(self.audience),
             Effect::End => false,
-            Effect::Expel(user) => viewer.user != Some(*user),
+            Effect::Expel(user) => viewer.sees_all || viewer.user != Some(*user),
             Effect::Restrict(users) => {
                 viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
             }

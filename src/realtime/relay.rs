@@ -16,7 +16,6 @@ use super::{
     frame::Frame,
     hub::{TopicChange, too_many_topics},
     roster::{Order, Told},
-    subscription::Viewer,
     typing::Typist,
 };
 use crate::error::{Error, Result};
@@ -85,17 +84,6 @@ impl Realtime {
         self.start_typing_here(key, typist.clone())?;
         self.say(&Word::Typing { topic: Key::clone(key), typist });
         Ok(())
-    }
-
-    fn start_typing_here(&self, key: &Key, typist: Typist) -> Result<()> {
-        let (user, guards, as_of) = (typist.user, typist.guards.clone(), typist.as_of);
-        self.end_rights();
-        self.typing.start(key, typist);
-        let still = self.require_still(key, Viewer { user: Some(user), sees_all: false }, &guards, as_of);
-        if still.is_err() {
-            self.typing.stop(key, user);
-        }
-        still
     }
 
     /// Says that a user is typing no longer, on whichever device.

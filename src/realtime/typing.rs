@@ -25,6 +25,8 @@ use crate::{
     error::Result,
 };
 
+/// The name of the events.
+pub(super) const KIND: &str = "typing";
 /// How long somebody is typing after they last said so.
 const LIFE: Duration = Duration::from_secs(6);
 /// The time between two rounds of telling.
@@ -80,6 +82,20 @@ impl Writer {
 #[derive(Serialize)]
 struct Told<'a> {
     users: Vec<&'a Json>,
+}
+
+impl Realtime {
+    /// A user is typing, as this node or another was told.
+    pub(super) fn start_typing_here(&self, key: &Key, typist: Typist) -> Result<()> {
+        let (user, guards, as_of) = (typist.user, typist.guards.clone(), typist.as_of);
+        self.end_rights();
+        self.typing.start(key, typist);
+        let still = self.require_still(key, Viewer { user: Some(user), sees_all: false }, &guards, as_of);
+        if still.is_err() {
+            self.typing.stop(key, user);
+        }
+        still
+    }
 }
 
 impl Typing {
@@ -144,13 +160,29 @@ impl Typing {
             self.changed.notified().await;
             // While somebody is typing there may be something to tell without anybody calling: their end.
             while !self.is_idle() {
-                match self.round() {
-                    Ok(told) => told.into_iter().for_each(|(ephemeral, holds)| node.show(ephemeral, holds)),
-                    Err(error) => tracing::error!(%error, "who is typing could not be told"),
+                let told = self.round().inspect_err(|error| {
+                    tracing::error!(%error, "who is typing could not be told");
+                });
+                for (ephemeral, holds) in told.into_iter().flatten() {
+                    self.tell(node, ephemeral, holds);
                 }
                 tokio::time::sleep(ROUND).await;
             }
         }
+    }
+
+    /// Tells a set, and tells it with the next round again where a hub had no room for it.
+    fn tell(&self, node: &Realtime, ephemeral: Ephemeral, holds: bool) {
+        let topic = Key::clone(&ephemeral.topic);
+        if !node.show(ephemeral, holds) {
+            self.lock().dirty.insert(topic);
+        }
+    }
+
+    /// The set of a topic as it is now, for one who may know an older one.
+    pub(super) fn state(&self, key: &Key) -> Result<Frame> {
+        let now = self.clock.now();
+        self.lock().frame(key, now)
     }
 
     /// The sets that have changed since the last round, and whether somebody is in them.
@@ -160,14 +192,8 @@ impl Typing {
         table.keep(|_, writer| writer.until > now);
         let dirty = std::mem::take(&mut table.dirty);
         let tell = |topic: Key| {
-            let writers = table.topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
-            let users = writers.iter().map(|writer| &writer.typist.profile).take(NAMED).collect();
-            let data = Json::of(&Told { users })?;
-            let shown = Some(visible(&topic));
-            let envelope =
-                Envelope { id: None, kind: "typing", topic: shown, at: now, actor: None, data: &data };
-            let frame = Frame::encode(&envelope, None)?;
-            Ok((Ephemeral { topic, kind: "typing".into(), origin: None, frame }, !writers.is_empty()))
+            let (frame, holds) = (table.frame(&topic, now)?, table.topics.contains_key(&topic));
+            Ok((Ephemeral { topic, kind: KIND.into(), origin: None, frame }, holds))
         };
         dirty.into_iter().map(tell).collect()
     }
@@ -183,6 +209,14 @@ impl Typing {
 }
 
 impl Table {
+    fn frame(&self, topic: &Key, at: Timestamp) -> Result<Frame> {
+        let writers = self.topics.get(topic).map(Vec::as_slice).unwrap_or_default();
+        let present = writers.iter().filter(|writer| writer.until > at);
+        let users = present.map(|writer| &writer.typist.profile).take(NAMED).collect();
+        let (shown, data) = (Some(visible(topic)), Json::of(&Told { users })?);
+        Frame::encode(&Envelope { id: None, kind: KIND, topic: shown, at, actor: None, data: &data }, None)
+    }
+
     fn keep(&mut self, keeps: impl Fn(&Key, &Writer) -> bool) {
         let Self { topics, dirty } = self;
         topics.retain(|key, writers| {

@@ -8,8 +8,8 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, ConnectionStream, Effect, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening, Presence,
-    Realtime, Rules, Start, Subscription, Tuning, Typist, Viewer, Wishes, append,
+    Bus, ConnectionStream, Effect, Ephemeral, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening,
+    Presence, Realtime, Rules, Start, Subscription, TopicChange, Tuning, Typist, Viewer, Wishes, append,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,10 @@ on_both_databases![
     a_reader_that_lags_gets_the_whole_state_and_nothing_grows,
     who_is_typing_is_told_as_the_whole_set,
     typing_is_told_at_most_every_quarter_second,
+    the_last_of_who_is_typing_is_not_lost_to_a_full_queue,
+    the_last_of_who_is_typing_is_not_lost_to_a_full_inbox,
+    what_was_lost_while_it_was_added_is_not_told,
+    who_is_not_let_in_was_never_there,
     what_begins_after_its_right_has_ended_does_not_hold,
     typing_ends_with_the_right_and_with_the_credential,
 ];
@@ -66,19 +70,15 @@ impl Node {
     }
 
     fn open(&self, user: u128, presence: Presence) -> Reader {
+        self.open_at(&self.hub, user, presence)
+    }
+
+    fn open_at(&self, hub: &Rc<Hub>, user: u128, presence: Presence) -> Reader {
         let head = self.realtime.log.head();
-        let opening = Opening {
-            viewer: Viewer { user: Some(Uuid::from_u128(user)), sees_all: false },
-            subscriptions: vec![Subscription { key: TOPIC.into(), guard: false, gathers: true }],
-            wishes: Wishes { types: None, echo: true, presence },
-            profile: Some(profile(user)),
-            start: Start::Fresh(head),
-            as_of: head,
-            expires_at: None,
-        };
+        let opening = self.opening(user, presence, head);
         let now = self.clock.now();
         let ready = |id: Uuid, _: u64| Frame::notice("ready", now, &json!(id), None);
-        let mut stream = self.hub.open(opening, ready).expect("a stream");
+        let mut stream = hub.open(opening, ready).expect("a stream");
         let first = stream.next().now_or_never().flatten().expect("ready");
         let connection = serde_json::from_value(data(&first)).expect("an id");
         Reader {
@@ -88,6 +88,22 @@ impl Node {
             count: None,
             known: Known(json!({})),
             n_states: 0,
+            kinds: Vec::new(),
+            typing: None,
+        }
+    }
+
+    fn opening(&self, user: u128, presence: Presence, as_of: u64) -> Opening {
+        let head = self.realtime.log.head();
+        Opening {
+            viewer: Viewer { user: Some(Uuid::from_u128(user)), sees_all: false },
+            subscriptions: vec![Subscription { key: TOPIC.into(), guard: false, gathers: true }],
+            wishes: Wishes { types: None, echo: true, presence },
+            profile: Some(profile(user)),
+            start: Start::Fresh(head),
+            as_of,
+            recalled: Vec::new(),
+            expires_at: None,
         }
     }
 
@@ -147,6 +163,10 @@ struct Reader {
     n_states: usize,
     count: Option<Value>,
     known: Known,
+    /// The names of all that came.
+    kinds: Vec<String>,
+    /// Who was typing, as it was told last.
+    typing: Option<Value>,
 }
 
 impl Reader {
@@ -167,7 +187,10 @@ impl Reader {
     fn take(&mut self, frame: &Frame) {
         self.n_bytes += frame.size();
         let envelope: Value = serde_json::from_slice(frame.envelope()).expect("JSON");
-        match envelope["type"].as_str().expect("a type") {
+        let kind = envelope["type"].as_str().expect("a type");
+        self.kinds.push(kind.to_owned());
+        match kind {
+            "typing" => self.typing = Some(envelope["data"]["users"].clone()),
             "presence_state" => {
                 self.known = Known::of(&envelope["data"]);
                 self.n_states += 1;
@@ -378,5 +401,104 @@ async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
         assert_eq!(watcher.next_typing().await, json!({ "users": [] }));
     }
     drop(watcher);
+    node.stop().await;
+}
+
+/// Something that is not kept, of a kind of its own where nothing like it waits.
+fn noise(node: &Node, topic: &str, number: usize) -> Ephemeral {
+    let kind = format!("noise_{number}");
+    let frame = Frame::notice(&kind, node.clock.now(), &json!({}), None);
+    Ephemeral { topic: topic.into(), kind: kind.into(), origin: None, frame }
+}
+
+async fn the_last_of_who_is_typing_is_not_lost_to_a_full_queue(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let (mut quick, mut slow) = (node.open(1, Presence::Off), node.open(2, Presence::Off));
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
+    for reader in [&mut quick, &mut slow] {
+        assert_eq!(reader.next_typing().await["users"][0]["name"], "user 3");
+    }
+    for number in 0..1_500 {
+        node.realtime.tell(noise(&node, TOPIC, number));
+    }
+    while quick.kinds.last().is_none_or(|kind| kind != "noise_1499") {
+        quick.next().await;
+    }
+    node.realtime.stop_typing(&key, Uuid::from_u128(3));
+    assert_eq!(quick.next_typing().await, json!({ "users": [] }));
+    slow.read();
+    assert!(slow.kinds.iter().all(|kind| kind != "noise_1499"), "there was no room for all");
+    assert_eq!(slow.typing, Some(json!([])), "nobody is typing any more");
+    drop((quick, slow));
+    node.stop().await;
+}
+
+async fn the_last_of_who_is_typing_is_not_lost_to_a_full_inbox(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    // Another worker, which stands still as long as nobody runs what is local to it.
+    let worker = tokio::task::LocalSet::new();
+    let hub = {
+        let _inside = worker.enter();
+        Hub::start(&node.realtime)
+    };
+    let mut quick = node.open(1, Presence::Off);
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
+    assert_eq!(quick.next_typing().await["users"][0]["name"], "user 3");
+    let mut slow = node.open_at(&hub, 2, Presence::Off);
+    slow.read();
+    assert_eq!(slow.typing.as_ref().map(|users| users[0]["name"].clone()), Some(json!("user 3")));
+    while node.realtime.show(noise(&node, "elsewhere", 0), false) {}
+    node.realtime.stop_typing(&key, Uuid::from_u128(3));
+    assert_eq!(quick.next_typing().await, json!({ "users": [] }));
+    let told = worker.run_until(async { while slow.next_typing().await != json!({ "users": [] }) {} });
+    told.await;
+    drop((quick, slow));
+    node.stop().await;
+}
+
+/// A topic is added to a stream whose user has lost it while the request was on its way.
+async fn what_was_lost_while_it_was_added_is_not_told(app: &TestApp) {
+    const OTHER: &str = "room:2";
+    let node = Node::start(app).await;
+    let (mut ann, mut bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
+    let change = |reader: &Reader, user: u128, as_of| TopicChange {
+        connection: reader.connection,
+        user: Some(Uuid::from_u128(user)),
+        as_of,
+        add: vec![Subscription { key: OTHER.into(), guard: false, gathers: true }],
+        profile: Some(profile(user)),
+        remove: Vec::new(),
+        renew: None,
+    };
+    let before = node.realtime.log.head();
+    node.realtime.start_typing(&OTHER.into(), node.typist(4, None)).expect("the right holds");
+    node.end(OTHER, Effect::Expel(Uuid::from_u128(2))).await;
+    eventually("it is told", async || {
+        ann.read();
+        node.realtime.change(change(&bob, 3, before)).await.expect("changed");
+        bob.read();
+        bob.typing.is_some().then_some(())
+    })
+    .await;
+    let topics = node.realtime.change(change(&ann, 2, before)).await.expect("changed");
+    assert_eq!(topics, [TOPIC]);
+    ann.read();
+    assert_eq!(ann.kinds, ["topic_closed", "topics"]);
+    drop((ann, bob));
+    node.stop().await;
+}
+
+/// A stream is refused because nobody knows any more which rights have ended since its user's were looked at.
+async fn who_is_not_let_in_was_never_there(app: &TestApp) {
+    let node = Node::start(app).await;
+    node.end("elsewhere", Effect::End).await;
+    node.stop().await;
+    let node = Node::start(app).await; // Which knows nothing of what was before.
+    let opening = node.opening(2, Presence::Track, node.realtime.log.head() - 1);
+    let ready = |id: Uuid, _: u64| Frame::notice("ready", node.clock.now(), &json!(id), None);
+    assert!(node.hub.open(opening, ready).is_err());
+    assert_eq!(node.present(), json!({}));
     node.stop().await;
 }
