@@ -167,14 +167,16 @@ pub async fn mark_all(
     Ok(unread_count)
 }
 
-/// Deletes a notification of the caller.
-pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller, id: NotificationId) -> Result<()> {
+/// Deletes a notification of the caller, and tells how many are unread then.
+pub async fn delete(app: &App, tx: &mut WriteTx, caller: &Caller, id: NotificationId) -> Result<i64> {
     let (user, mut unread_count, old) = lock(tx, caller, id).await?;
     store::delete(tx.conn().await?, id).await?;
     if !old.read {
         unread_count = store::count_fewer(tx.conn().await?, user, 1).await?;
     }
-    tell(app, tx, Some(caller), user, "notification_deleted", &NotificationRemoved { id, unread_count }).await
+    let told = NotificationRemoved { id, unread_count };
+    tell(app, tx, Some(caller), user, "notification_deleted", &told).await?;
+    Ok(unread_count)
 }
 
 /// One of the caller's notifications, which with the count nobody else can change until the transaction ends.

@@ -163,16 +163,16 @@ async fn mark_all_notifications(
     tag = "notifications",
     params(("id" = NotificationId, Path, description = "The notification")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 200, description = "It is gone; how many are unread now", body = UnreadCount),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     )
 )]
 #[delete("/v1/notifications/{id}")]
 async fn delete_notification(app: web::Data<App>, Writer(caller): Writer, id: Id) -> Result<HttpResponse> {
     let mut tx = credentials::begin(&app, &caller).await?;
-    super::delete(&app, &mut tx, &caller, *id).await?;
+    let unread_count = super::delete(&app, &mut tx, &caller, *id).await?;
     tx.commit().await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(HttpResponse::Ok().json(UnreadCount { unread_count }))
 }
 
 /// Notifies a user.

@@ -1,21 +1,19 @@
 //! What connections have to do with who is there: they come and go, and hear of the others.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
 use super::{
     Realtime,
     connection::Connection,
-    effect::Ending,
     event::{Json, Key},
     frame::Frame,
     hub::Hub,
     queue::Waiting,
     roster::{Lease, Meta, Newcomer},
     subscription::{Presence, Viewer},
+    typing,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Realtime {
     /// A client without a stream says that it is on a topic, whose right to it was looked at after the place
@@ -28,19 +26,11 @@ impl Realtime {
         let viewer = Viewer { user: Some(newcomer.user), sees_all: newcomer.sees_all };
         self.end_rights();
         let meta = self.roster.lease(key, newcomer, lease)?;
-        // What ended before the lease stood in the roster could not end it there.
-        let ends = |ending: &Arc<Ending>| {
-            guards.contains(&ending.topic) || (ending.topic == *key && !ending.keeps(viewer))
-        };
-        let endings = self.log.endings(as_of).ok_or(Error::Overloaded);
-        let verdict = match endings {
-            Ok(endings) if endings.iter().any(ends) => Err(Error::NotFound("topic")),
-            other => other.map(|_| meta),
-        };
-        if verdict.is_err() {
+        let still = self.require_still(key, viewer, &guards, as_of);
+        if still.is_err() {
             self.roster.end_lease(key, newcomer.user, &device);
         }
-        verdict
+        still.map(|()| meta)
     }
 }
 
@@ -93,6 +83,16 @@ impl Hub {
                 None
             }
         }
+    }
+
+    /// Who is typing on a topic, for a connection that is ready to take it.
+    pub(super) fn typing_for(&self, connection: &Connection, key: &Key) -> Option<Frame> {
+        // The right may have ended while it waited.
+        if !connection.listens_to(key) || !connection.state.borrow().wants(typing::KIND) {
+            return None;
+        }
+        let told = self.node.typing.state(key);
+        told.inspect_err(|error| tracing::error!(%error, "who is typing could not be told")).ok()
     }
 }
 

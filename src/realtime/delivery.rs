@@ -114,6 +114,7 @@ impl Hub {
                 Waiting::Ephemeral(it) => Some(it.frame.clone()),
                 Waiting::Control(frame) => Some(frame.clone()),
                 Waiting::Roster(key) => self.roster_for(connection, key),
+                Waiting::Typing(key) => self.typing_for(connection, key),
             };
             if let Some(frame) = frame {
                 return Some((waiting, size, frame));

@@ -15,7 +15,7 @@ pub enum Effect {
     Withdraw,
     /// The topic ends for everyone after this event.
     End,
-    /// This user loses the topic.
+    /// This user (unless it is one who sees all) loses the topic.
     Expel(Uuid),
     /// Only these users (and those who see all) keep the topic.
     Restrict(Vec<Uuid>),
@@ -73,12 +73,17 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Whether it ends what somebody has on a topic, or one of the `guards` on which it stands.
+    pub(super) fn takes(&self, key: &Key, viewer: Viewer, guards: &[Key]) -> bool {
+        guards.contains(&self.topic) || (self.topic == *key && !self.keeps(viewer))
+    }
+
     /// Whether somebody who has the topic keeps it.
     pub(super) fn keeps(&self, viewer: Viewer) -> bool {
         match &self.effect {
             Effect::Withdraw => viewer.may_see(self.audience),
             Effect::End => false,
-            Effect::Expel(user) => viewer.user != Some(*user),
+            Effect::Expel(user) => viewer.sees_all || viewer.user != Some(*user),
             Effect::Restrict(users) => {
                 viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
             }

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use uuid::Uuid;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     queue::Waiting,
     roster::{Announcement, Audience},
     subscription::Presence,
+    typing,
 };
 
 /// An event that is not kept: it reaches who is there.
@@ -31,22 +32,25 @@ pub struct Ephemeral {
 }
 
 impl Realtime {
-    /// Tells those who are connected to this node.
-    pub(super) fn tell_here(&self, ephemeral: Ephemeral) {
+    /// Tells those who are connected to this node; tells whether all hubs have room for it. One that is gone has nobody
+    /// to tell.
+    pub(super) fn tell_here(&self, ephemeral: Ephemeral) -> bool {
         let ephemeral = Arc::new(ephemeral);
-        for hub in self.hubs() {
-            if hub.try_send(Command::Tell(Arc::clone(&ephemeral))).is_err() {
-                metrics::counter!("snippetbox_ephemeral_dropped_total").increment(1);
-            }
-        }
+        let missed = |hub: &&mpsc::Sender<Command>| {
+            matches!(hub.try_send(Command::Tell(Arc::clone(&ephemeral))), Err(TrySendError::Full(_)))
+        };
+        let n_missed = self.hubs().iter().filter(missed).count();
+        metrics::counter!("snippetbox_ephemeral_dropped_total").increment(n_missed as u64);
+        n_missed == 0
     }
 
     /// Tells the present state of something on a topic to those who are connected to this node. While it `holds`, whoever
-    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold.
-    pub fn show(&self, ephemeral: Ephemeral, holds: bool) {
+    /// comes later is told right after `ready`; a state that is told as over (nobody types) does not hold. Tells whether
+    /// all hubs had room for it.
+    pub fn show(&self, ephemeral: Ephemeral, holds: bool) -> bool {
         let kept = holds.then(|| ephemeral.frame.clone());
         self.board.post(&ephemeral.topic, &ephemeral.kind, kept);
-        self.tell_here(ephemeral);
+        self.tell_here(ephemeral)
     }
 
     /// Hands what a window has brought to the hubs; tells whether all of them have taken it.
@@ -151,12 +155,17 @@ impl Connection {
     }
 
     /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
-    /// read again. Else it replaces the one of its kind, or is lost. Whoever calls must have the hub send afterwards.
+    /// read again. Else it replaces the one of its kind, or is lost; but of who is typing the last word is never lost: it
+    /// is looked up when there is room. Whoever calls must have the hub send afterwards.
     fn tell(&self, ephemeral: &Arc<Ephemeral>) -> Offer {
-        let Ephemeral { kind, origin, frame, .. } = &**ephemeral;
+        let Ephemeral { topic, kind, origin, frame } = &**ephemeral;
         let mut state = self.state.borrow_mut();
         if !state.wants(kind) || (!state.echo && *origin == Some(self.id)) {
             return Offer::NotWanted;
+        }
+        let is_typing = **kind == *typing::KIND;
+        if is_typing && state.queue.any(|waiting| matches!(waiting, Waiting::Typing(key) if key == topic)) {
+            return Offer::Queued;
         }
         let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_));
         let mut outcome = Offer::Queued;
@@ -167,8 +176,8 @@ impl Connection {
         }
         if state.queue.has_room(frame.size()) {
             state.enqueue(Waiting::Ephemeral(Arc::clone(ephemeral)), frame.size());
-        } else {
-            state.queue.replace(ephemeral);
+        } else if !state.queue.replace(ephemeral) && is_typing {
+            state.enqueue(Waiting::Typing(Key::clone(topic)), 0);
         }
         outcome
     }

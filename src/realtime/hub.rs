@@ -17,6 +17,7 @@ use super::{
     frame::Frame,
     history::{Page, Start},
     log::Log,
+    queue::Waiting,
     socket::Sending,
     stream::ConnectionStream,
     subscription::{Subscription, Viewer, Wishes},
@@ -71,6 +72,8 @@ pub struct Opening {
     pub start: Start,
     /// The place in the log before the viewer's rights were looked at.
     pub as_of: u64,
+    /// Topics of which its client may know from before who is typing: it is told who is now, even where nobody is.
+    pub recalled: Vec<Key>,
     /// When its credentials end.
     pub expires_at: Option<Timestamp>,
 }
@@ -148,10 +151,14 @@ impl Hub {
         let (now, heartbeat) = (self.node.clock.now(), self.node.tuning.heartbeat);
         let (gap, as_of, profile) = (opening.start == Start::Gap, opening.as_of, opening.profile.clone());
         let keys: Vec<Key> = opening.subscriptions.iter().map(|s| Key::clone(&s.key)).collect();
+        let recalled = std::mem::take(&mut opening.recalled);
         let connection = Rc::new(Connection::new(id, opening, position, now, heartbeat));
         connection.control(first);
         if gap {
             self.skip_gap(&connection);
+        }
+        for key in recalled {
+            connection.state.borrow_mut().enqueue(Waiting::Typing(key), 0);
         }
         for key in keys {
             self.listen(Key::clone(&key), &connection);
@@ -161,7 +168,11 @@ impl Hub {
         self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
         self.node.online.opened(connection.viewer.user);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
-        self.make_up_for(as_of, &connection)?;
+        if let Err(error) = self.make_up_for(as_of, &connection) {
+            // Whoever was not let in has not been there: no grace.
+            self.depart(&connection, |_| true);
+            return Err(error);
+        }
         Ok(stream)
     }
 

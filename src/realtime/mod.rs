@@ -55,7 +55,7 @@ pub use self::{
     socket::take_over,
     stream::ConnectionStream,
     subscription::{Presence, Subscription, Viewer, Wishes},
-    typing::Typing,
+    typing::{Typing, Typist},
 };
 use crate::{
     clock::Clock,

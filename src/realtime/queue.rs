@@ -25,6 +25,8 @@ pub(super) enum Waiting {
     Control(Frame),
     /// Who is on a topic, to be looked up when the client takes it: a state that waits would be old and large.
     Roster(Key),
+    /// Who is typing on a topic, to be looked up too: of what the queue has no room for, or what is over.
+    Typing(Key),
 }
 
 /// The queue of one connection. One that is empty, or holds a single frame, needs no memory of its own: nearly all
@@ -108,7 +110,7 @@ impl Queue {
         self.sift(|waiting| match waiting {
             Waiting::Durable(event) | Waiting::Fed(event) => event.topic != *topic || event.seq >= before,
             Waiting::Ephemeral(it) => it.topic != *topic,
-            Waiting::Roster(key) => key != topic,
+            Waiting::Roster(key) | Waiting::Typing(key) => key != topic,
             Waiting::Control(_) => true,
         });
     }
@@ -123,16 +125,16 @@ impl Queue {
         });
     }
 
-    /// Replaces the frame of the same kind on the same topic that waits; one that has no twin is lost.
-    pub(super) fn replace(&mut self, new: &Arc<Ephemeral>) {
+    /// Replaces the frame of the same kind on the same topic that waits; tells whether there is one.
+    pub(super) fn replace(&mut self, new: &Arc<Ephemeral>) -> bool {
         let all = self.first.iter_mut().chain(&mut self.rest);
         let twin = all.rev().find_map(|(waiting, size)| match waiting {
             Waiting::Ephemeral(old) if old.topic == new.topic && old.kind == new.kind => Some((old, size)),
             _ => None,
         });
-        if let Some((old, size)) = twin {
-            *old = Arc::clone(new);
-            self.bytes = self.bytes + new.frame.size() - std::mem::replace(size, new.frame.size());
-        }
+        let Some((old, size)) = twin else { return false };
+        *old = Arc::clone(new);
+        self.bytes = self.bytes + new.frame.size() - std::mem::replace(size, new.frame.size());
+        true
     }
 }

@@ -16,6 +16,7 @@ use super::{
     frame::Frame,
     hub::{TopicChange, too_many_topics},
     roster::{Order, Told},
+    typing::Typist,
 };
 use crate::error::{Error, Result};
 
@@ -29,8 +30,10 @@ const CHANGES: usize = 256;
 enum Word {
     /// An event that is not kept.
     Ephemeral { topic: Key, kind: Box<str>, origin: Option<Uuid>, envelope: Json },
-    /// A user is typing, or not any more where there is no profile.
-    Typing { topic: Key, user: Uuid, profile: Option<Json> },
+    /// A user is typing.
+    Typing { topic: Key, typist: Typist },
+    /// A user is typing no longer.
+    TypingEnded { topic: Key, user: Uuid },
     /// A client without a stream has left.
     LeaseEnded { topic: Key, user: Uuid, device: Key },
 }
@@ -73,22 +76,26 @@ impl Realtime {
         self.tell_here(ephemeral);
     }
 
-    /// Says that a user is typing: for six seconds, or until the connection that said so closes.
-    pub fn start_typing(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
-        self.say(&Word::Typing { topic: Key::clone(key), user, profile: Some(profile.clone()) });
-        self.typing.start(key, user, profile, connection);
+    /// Says that a user is typing: for six seconds, or until the connection that said so closes, wherever it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the right has ended since it was looked at.
+    pub fn start_typing(&self, key: &Key, typist: Typist) -> Result<()> {
+        self.start_typing_here(key, typist.clone())?;
+        self.say(&Word::Typing { topic: Key::clone(key), typist });
+        Ok(())
     }
 
     /// Says that a user is typing no longer, on whichever device.
     pub fn stop_typing(&self, key: &Key, user: Uuid) {
-        self.say(&Word::Typing { topic: Key::clone(key), user, profile: None });
+        self.say(&Word::TypingEnded { topic: Key::clone(key), user });
         self.typing.stop(key, user);
     }
 
     /// Ends what a closed connection has said.
     pub(super) fn close_typing(&self, connection: Uuid) {
         for (topic, user) in self.typing.close(connection) {
-            self.say(&Word::Typing { topic, user, profile: None });
+            self.say(&Word::TypingEnded { topic, user });
         }
     }
 
@@ -229,10 +236,9 @@ impl Realtime {
                 let frame = Frame::ephemeral(&kind, &envelope);
                 self.tell_here(Ephemeral { topic, kind, origin, frame });
             }
-            Word::Typing { topic, user, profile: Some(profile) } => {
-                self.typing.start(&topic, user, profile, None);
-            }
-            Word::Typing { topic, user, profile: None } => self.typing.stop(&topic, user),
+            // Where the right has ended there is nothing to tell.
+            Word::Typing { topic, typist } => drop(self.start_typing_here(&topic, typist)),
+            Word::TypingEnded { topic, user } => self.typing.stop(&topic, user),
             Word::LeaseEnded { topic, user, device } => self.roster.end_lease(&topic, user, &device),
         }
     }

@@ -10,6 +10,7 @@ use super::{
     effect::{Effect, Ending},
     event::{Key, visible},
     hub::Hub,
+    subscription::Viewer,
 };
 use crate::error::{Error, Result};
 
@@ -31,6 +32,16 @@ impl Realtime {
             self.roster.take_effect(&ending);
             *through = ending.seq;
         }
+    }
+}
+
+impl Realtime {
+    /// Refuses what was begun on a topic if the right to it, which was looked at after the place `as_of`, or one of
+    /// the `guards` has ended since: what ended before the thing had begun could not end it.
+    pub(super) fn require_still(&self, key: &Key, viewer: Viewer, guards: &[Key], as_of: u64) -> Result<()> {
+        let endings = self.log.endings(as_of).ok_or(Error::Overloaded)?;
+        let ended = endings.iter().any(|ending| ending.takes(key, viewer, guards));
+        if ended { Err(Error::NotFound("topic")) } else { Ok(()) }
     }
 }
 

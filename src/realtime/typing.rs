@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
     Ephemeral, Realtime,
-    effect::Ending,
+    effect::{Effect, Ending},
     event::{Json, Key, visible},
     frame::{Envelope, Frame},
     subscription::Viewer,
@@ -25,6 +25,8 @@ use crate::{
     error::Result,
 };
 
+/// The name of the events.
+pub(super) const KIND: &str = "typing";
 /// How long somebody is typing after they last said so.
 const LIFE: Duration = Duration::from_secs(6);
 /// The time between two rounds of telling.
@@ -47,14 +49,33 @@ struct Table {
     dirty: HashSet<Key>,
 }
 
+/// Somebody who says that they are typing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Typist {
+    /// The user.
+    pub user: Uuid,
+    /// What others see of the user.
+    pub profile: Json,
+    /// The stream with which it ends.
+    pub connection: Option<Uuid>,
+    /// The topics that stand for the user's account and credential: it ends with each of them.
+    pub guards: Vec<Key>,
+    /// The place in the log before the user's right was looked at.
+    pub as_of: u64,
+}
+
 /// Somebody who is typing.
 #[derive(Debug)]
 struct Writer {
-    user: Uuid,
-    profile: Json,
-    /// The stream with which it ends.
-    connection: Option<Uuid>,
+    typist: Typist,
     until: Timestamp,
+}
+
+impl Writer {
+    fn keeps(&self, key: &Key, ending: &Ending) -> bool {
+        let viewer = Viewer { user: Some(self.typist.user), sees_all: false };
+        !ending.takes(key, viewer, &self.typist.guards)
+    }
 }
 
 /// What is told of a topic.
@@ -63,22 +84,38 @@ struct Told<'a> {
     users: Vec<&'a Json>,
 }
 
+impl Realtime {
+    /// A user is typing, as this node or another was told.
+    pub(super) fn start_typing_here(&self, key: &Key, typist: Typist) -> Result<()> {
+        let (user, guards, as_of) = (typist.user, typist.guards.clone(), typist.as_of);
+        self.end_rights();
+        self.typing.start(key, typist);
+        let still = self.require_still(key, Viewer { user: Some(user), sees_all: false }, &guards, as_of);
+        if still.is_err() {
+            self.typing.stop(key, user);
+        }
+        still
+    }
+}
+
 impl Typing {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, table: Mutex::default(), changed: Notify::new() }
     }
 
     /// A user is typing: for six seconds, or until the connection that said so closes.
-    pub(super) fn start(&self, key: &Key, user: Uuid, profile: Json, connection: Option<Uuid>) {
+    pub(super) fn start(&self, key: &Key, typist: Typist) {
         let until = self.clock.now().plus(LIFE);
         let mut table = self.lock();
         let Table { topics, dirty } = &mut *table;
         let writers = topics.entry(Key::clone(key)).or_default();
-        if let Some(writer) = writers.iter_mut().find(|writer| writer.user == user) {
-            (writer.until, writer.connection) = (until, connection);
+        if let Some(writer) = writers.iter_mut().find(|writer| writer.typist.user == typist.user) {
+            let profile = std::mem::replace(&mut writer.typist, typist).profile;
+            // A new name is told with the next change.
+            (writer.typist.profile, writer.until) = (profile, until);
             return;
         }
-        writers.push(Writer { user, profile, connection, until });
+        writers.push(Writer { typist, until });
         dirty.insert(Key::clone(key));
         drop(table);
         self.changed.notify_one();
@@ -86,32 +123,35 @@ impl Typing {
 
     /// A user is typing no longer, on whichever device.
     pub(super) fn stop(&self, key: &Key, user: Uuid) {
-        self.lock().keep_in(key, |writer| writer.user != user);
+        self.lock().keep_in(key, |writer| writer.typist.user != user);
     }
 
     /// Ends what a closed connection has said, and tells what that was.
     pub(super) fn close(&self, connection: Uuid) -> Vec<(Key, Uuid)> {
         let mut table = self.lock();
-        let said = |writer: &Writer| writer.connection == Some(connection);
+        let said = |writer: &Writer| writer.typist.connection == Some(connection);
         let ended = table.topics.iter().flat_map(|(key, writers)| {
-            writers.iter().filter(|writer| said(writer)).map(|writer| (Key::clone(key), writer.user))
+            writers.iter().filter(|writer| said(writer)).map(|writer| (Key::clone(key), writer.typist.user))
         });
         let ended: Vec<_> = ended.collect();
         if !ended.is_empty() {
-            table.keep(|writer| !said(writer));
+            table.keep(|_, writer| !said(writer));
         }
         ended
     }
 
-    /// Ends the entries of users who have lost the topic.
+    /// Ends the entries of users who have lost the topic, or what they stand on.
     pub(super) fn take_effect(&self, ending: &Ending) {
-        let keeps = |writer: &Writer| ending.keeps(Viewer { user: Some(writer.user), sees_all: false });
-        self.lock().keep_in(&ending.topic, keeps);
+        if ending.effect == Effect::End {
+            self.lock().keep(|key, writer| writer.keeps(key, ending));
+        } else {
+            self.lock().keep_in(&ending.topic, |writer| writer.keeps(&ending.topic, ending));
+        }
     }
 
     /// Ends all entries.
     pub(super) fn forget_all(&self) {
-        self.lock().keep(|_| false);
+        self.lock().keep(|_, _| false);
     }
 
     /// Tells what has changed, round by round, for as long as the server runs.
@@ -120,30 +160,40 @@ impl Typing {
             self.changed.notified().await;
             // While somebody is typing there may be something to tell without anybody calling: their end.
             while !self.is_idle() {
-                match self.round() {
-                    Ok(told) => told.into_iter().for_each(|(ephemeral, holds)| node.show(ephemeral, holds)),
-                    Err(error) => tracing::error!(%error, "who is typing could not be told"),
+                let told = self.round().inspect_err(|error| {
+                    tracing::error!(%error, "who is typing could not be told");
+                });
+                for (ephemeral, holds) in told.into_iter().flatten() {
+                    self.tell(node, ephemeral, holds);
                 }
                 tokio::time::sleep(ROUND).await;
             }
         }
     }
 
+    /// Tells a set, and tells it with the next round again where a hub had no room for it.
+    fn tell(&self, node: &Realtime, ephemeral: Ephemeral, holds: bool) {
+        let topic = Key::clone(&ephemeral.topic);
+        if !node.show(ephemeral, holds) {
+            self.lock().dirty.insert(topic);
+        }
+    }
+
+    /// The set of a topic as it is now, for one who may know an older one.
+    pub(super) fn state(&self, key: &Key) -> Result<Frame> {
+        let now = self.clock.now();
+        self.lock().frame(key, now)
+    }
+
     /// The sets that have changed since the last round, and whether somebody is in them.
     fn round(&self) -> Result<Vec<(Ephemeral, bool)>> {
         let now = self.clock.now();
         let mut table = self.lock();
-        table.keep(|writer| writer.until > now);
+        table.keep(|_, writer| writer.until > now);
         let dirty = std::mem::take(&mut table.dirty);
         let tell = |topic: Key| {
-            let writers = table.topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
-            let users = writers.iter().map(|writer| &writer.profile).take(NAMED).collect();
-            let data = Json::of(&Told { users })?;
-            let shown = Some(visible(&topic));
-            let envelope =
-                Envelope { id: None, kind: "typing", topic: shown, at: now, actor: None, data: &data };
-            let frame = Frame::encode(&envelope, None)?;
-            Ok((Ephemeral { topic, kind: "typing".into(), origin: None, frame }, !writers.is_empty()))
+            let (frame, holds) = (table.frame(&topic, now)?, table.topics.contains_key(&topic));
+            Ok((Ephemeral { topic, kind: KIND.into(), origin: None, frame }, holds))
         };
         dirty.into_iter().map(tell).collect()
     }
@@ -159,11 +209,19 @@ impl Typing {
 }
 
 impl Table {
-    fn keep(&mut self, keeps: impl Fn(&Writer) -> bool) {
+    fn frame(&self, topic: &Key, at: Timestamp) -> Result<Frame> {
+        let writers = self.topics.get(topic).map(Vec::as_slice).unwrap_or_default();
+        let present = writers.iter().filter(|writer| writer.until > at);
+        let users = present.map(|writer| &writer.typist.profile).take(NAMED).collect();
+        let (shown, data) = (Some(visible(topic)), Json::of(&Told { users })?);
+        Frame::encode(&Envelope { id: None, kind: KIND, topic: shown, at, actor: None, data: &data }, None)
+    }
+
+    fn keep(&mut self, keeps: impl Fn(&Key, &Writer) -> bool) {
         let Self { topics, dirty } = self;
         topics.retain(|key, writers| {
             let before = writers.len();
-            writers.retain(&keeps);
+            writers.retain(|writer| keeps(key, writer));
             if writers.len() != before {
                 dirty.insert(Key::clone(key));
             }
@@ -193,7 +251,7 @@ mod tests {
     use serde_json::{Value, json};
     use uuid::Uuid;
 
-    use super::Typing;
+    use super::{Typing, Typist};
     use crate::{
         clock::Clock,
         realtime::{Json, Key},
@@ -204,7 +262,9 @@ mod tests {
 
     fn start(typing: &Typing, user: Uuid, connection: u128) {
         let profile = Json::of(&user.as_u128()).unwrap();
-        typing.start(&Key::from("chat:1"), user, profile, Some(Uuid::from_u128(connection)));
+        let connection = Some(Uuid::from_u128(connection));
+        let typist = Typist { user, profile, connection, guards: Vec::new(), as_of: 0 };
+        typing.start(&Key::from("chat:1"), typist);
     }
 
     /// The sets that a round tells, as the numbers of the users.

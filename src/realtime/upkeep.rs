@@ -68,7 +68,8 @@ impl Hub {
         let topics = connection.topics();
         let cursor = self.node.log.id(self.head());
         connection.control(self.notice("topics", &json!({ "topics": topics, "cursor": cursor })));
-        for key in &added {
+        // The right to some of them may have ended a line before.
+        for key in added.iter().filter(|key| connection.listens_to(key)) {
             self.show_board(key, &connection);
             self.attend(key, &connection, change.profile.as_ref());
         }

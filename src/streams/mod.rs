@@ -147,6 +147,12 @@ async fn begin(
     }
     let log = &app.realtime.log;
     let start = log.start(wanted.since).await?;
+    // Whoever goes on after an event may know from then who was typing.
+    let rooms = wanted.topics.iter().filter(|topic| matches!(topic, Topic::Room(_)));
+    let recalled = match wanted.since {
+        Since::Id(_) => rooms.map(|topic| topic.key(caller)).collect(),
+        Since::Now | Since::Earliest => Vec::new(),
+    };
     let verdict = match start {
         Start::Fresh(_) => "fresh",
         Start::After(_) => "resumed",
@@ -167,6 +173,7 @@ async fn begin(
         profile: caller.actor()?,
         start,
         as_of: caller.as_of,
+        recalled,
         expires_at: caller.identity.as_ref().and_then(|who| who.expires_at),
     };
     let stream = hub.open(opening, |id, cursor| {

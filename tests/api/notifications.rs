@@ -1,5 +1,7 @@
 //! Notifications: who gets them, what is unread, on every device.
 
+use std::collections::HashMap;
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -90,7 +92,8 @@ async fn what_is_read_on_one_device_is_read_on_all(app: &TestApp) {
     assert_eq!(answer["unread_count"], 1);
     ann.patch(&path(&second), &json!({})).await.expect(200);
     for (id, count) in [(&second, 1), (&first, 0)] {
-        ann.delete(&path(id)).await.expect(204);
+        let answer = ann.delete(&path(id)).await.expect(200).json();
+        assert_eq!(answer, json!({ "unread_count": count }));
         let event = stream.next().await;
         let data = json!({ "id": id, "unread_count": count });
         assert_eq!((event.kind.as_str(), event.data), ("notification_deleted", data));
@@ -119,7 +122,7 @@ async fn all_are_read_up_to_a_place(app: &TestApp) {
     let left: Vec<&Value> = page["data"].as_array().expect("a list").iter().map(|it| &it["id"]).collect();
     assert_eq!(left, [&ids[3], &ids[2]]);
     assert_eq!(read_all(json!({ "up_to": ids[0] })).await, 2, "nothing becomes unread");
-    ann.delete(&path(&ids[2])).await.expect(204);
+    assert_eq!(ann.delete(&path(&ids[2])).await.expect(200).json(), json!({ "unread_count": 1 }));
     assert_eq!(stream.next().await.kind, "notification_deleted");
     assert_eq!(
         read_all(json!({ "up_to": ids[2] })).await,
@@ -173,7 +176,7 @@ async fn everybody_may_do_what_the_table_says(app: &TestApp) {
         (&reader, 200, 403, 403, 403, 403),
         (&notifier, 403, 403, 403, 403, 201),
         (&admins_token, 403, 403, 403, 403, 201),
-        (&ann, 200, 200, 200, 204, 201),
+        (&ann, 200, 200, 200, 200, 201),
     ] {
         let one = path(&notify(&ann, &ann, "One").await);
         for (call, status) in [
@@ -246,31 +249,45 @@ async fn the_count_is_exact_under_many_writers_and_readers(app: &TestApp) {
     let ann = app.user("ann").await;
     app.settled().await;
     let mut stream = ann.subscribe("topics=notifications").await;
-    join_all((0..8).map(|device| {
+    let answers = join_all((0..8).map(|device| {
         let ann = &ann;
         async move {
+            let mut answers = Vec::new();
             for round in 0..ROUNDS {
                 let id = notify(ann, ann, "Hello").await;
-                match (device + round) % 4 {
-                    0 => drop(ann.patch(&path(&id), &json!({ "read": true })).await.expect(200)),
-                    1 => drop(ann.post("/v1/notifications/read", &json!({ "up_to": id })).await.expect(200)),
-                    2 => drop(ann.delete(&path(&id)).await.expect(204)),
-                    _ => assert!(unread(ann).await >= 0),
-                }
+                let call = match (device + round) % 4 {
+                    0 => ann.patch(&path(&id), &json!({ "read": true })),
+                    1 => ann.post("/v1/notifications/read", &json!({ "up_to": id })),
+                    2 => ann.delete(&path(&id)),
+                    _ => continue,
+                };
+                let counted = call.await.expect(200).json()["unread_count"].clone();
+                answers.push((id, counted));
             }
+            answers
         }
     }))
     .await;
+    let mut answers: HashMap<String, Value> = answers.into_iter().flatten().collect();
     let end = notify(&ann, &ann, "The end").await;
-    let mut model = Model::default();
+    let (mut model, mut n_compared) = (Model::default(), 0);
     loop {
         let event = stream.next().await;
         model.apply(&event.kind, &event.data);
         assert_eq!(event.data["unread_count"], model.unread(), "{:?}", event.envelope);
+        // What was read or deleted is told with the count that its own answer had.
+        let about = event.data["id"].as_str().or(event.data["up_to"].as_str()).unwrap_or_default();
+        if event.kind != "notification_created"
+            && let Some(answered) = answers.remove(about)
+        {
+            assert_eq!(answered, event.data["unread_count"], "{:?}", event.envelope);
+            n_compared += 1;
+        }
         if event.data["id"] == json!(end) {
             break;
         }
     }
+    assert!(n_compared >= 8 * ROUNDS / 4, "each deletion is told, and {n_compared} answers were compared");
     let mut found = Model::read(&ann).await;
     assert_eq!(found.unread(), unread(&ann).await);
     found.0.sort();

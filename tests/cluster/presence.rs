@@ -268,6 +268,14 @@ fn what_is_not_kept_reaches_the_clients_of_all_nodes() {
         let begun = Instant::now();
         assert_eq!(users(&mut typing).await, json!([]));
         assert!(begun.elapsed() < Duration::from_secs(5), "with the connection, and not by time");
+        // The stream at one node, what is said at another: so a balancer spreads them.
+        let at_c = cluster.at(2, &ann).subscribe("topics=custom:cursors").await;
+        put(at_c.connection(), true).await.expect(204);
+        assert_eq!(users(&mut typing).await[0]["id"], *ann.id);
+        at_c.disconnect();
+        let begun = Instant::now();
+        assert_eq!(users(&mut typing).await, json!([]));
+        assert!(begun.elapsed() < Duration::from_secs(5), "with the connection, and not by time");
     });
 }
 

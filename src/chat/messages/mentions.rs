@@ -1,8 +1,8 @@
-//! Who is mentioned in a message: whoever may read its room, and is told.
+//! Who is mentioned in a message: members of its room, who are told.
 
 use super::{Mentions, Message};
 use crate::{
-    accounts::{Role, User, UserId},
+    accounts::UserId,
     app::App,
     chat::{members, rooms::Room},
     credentials::Caller,
@@ -11,25 +11,13 @@ use crate::{
     notifications::{self, Kind, Notice},
 };
 
-/// Refuses every mention of somebody who may not read the room. `held` are those users who exist.
-pub(super) async fn require_readers(
-    tx: &mut WriteTx,
-    room: &Room,
-    held: &[User],
-    mentions: &Mentions,
-) -> Result<()> {
+/// Refuses every mention of somebody who is not in the room, whoever may read it: a mention is a notification, and
+/// only who has joined has asked for those. A stranger and nobody look the same.
+pub(super) async fn require_members(tx: &mut WriteTx, room: &Room, mentions: &Mentions) -> Result<()> {
     let mut violations = Vec::new();
-    for (index, id) in mentions.0.iter().enumerate() {
-        let user = held.iter().find(|user| user.id == *id);
-        let reads = match user {
-            Some(user) if room.is_private() && user.role != Role::Admin => {
-                members::find(tx, room.id, user.id).await?.is_some()
-            }
-            user => user.is_some(),
-        };
-        if !reads {
-            violations
-                .push(Violation::pointer(format!("/mentions/{index}"), "is nobody who may read this room"));
+    for (index, user) in mentions.0.iter().enumerate() {
+        if members::find(tx, room.id, *user).await?.is_none() {
+            violations.push(Violation::pointer(format!("/mentions/{index}"), "is not a member of this room"));
         }
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }

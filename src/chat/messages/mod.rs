@@ -16,7 +16,7 @@ use super::{
     tell,
 };
 use crate::{
-    accounts::{Profile, User, UserId},
+    accounts::{Profile, UserId},
     app::App,
     credentials::Caller,
     db::WriteTx,
@@ -84,9 +84,9 @@ pub async fn post(
     room: RoomId,
     draft: PostMessage,
 ) -> Result<Message> {
-    let held = super::hold(tx, caller, draft.mentions.0.iter().copied()).await?;
+    super::hold(tx, caller, draft.mentions.0.iter().copied()).await?;
     let room = enter_to_write(app, tx, caller, room).await?;
-    mentions::require_readers(tx, &room, &held, &draft.mentions).await?;
+    mentions::require_members(tx, &room, &draft.mentions).await?;
     let who = caller.require_user()?;
     let message = Message {
         id: next_id(app, tx, room.id).await?,
@@ -144,13 +144,13 @@ pub async fn edit(
     allows: impl Fn(i64) -> bool,
 ) -> Result<Message> {
     let mentioned = change.mentions.iter().flat_map(|mentions| mentions.0.iter().copied());
-    let held: Vec<User> = super::hold(tx, caller, mentioned).await?;
+    super::hold(tx, caller, mentioned).await?;
     let (room, old) = require_author(tx, caller, room, id).await?;
     if !allows(old.version) {
         return Err(Error::Stale);
     }
     if let Some(mentions) = &change.mentions {
-        mentions::require_readers(tx, &room, &held, mentions).await?;
+        mentions::require_members(tx, &room, mentions).await?;
     }
     let before = old.mentions.0.clone();
     let message = Message {

@@ -87,7 +87,7 @@ pub struct PostMessage {
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
     pub(super) client_id: Option<ClientId>,
-    /// Users who may read the room; each of them is notified
+    /// Members of the room; each of them is notified
     #[serde(default)]
     #[schema(value_type = Vec<UserId>, max_items = 50)]
     pub(super) mentions: Mentions,

@@ -10,6 +10,9 @@ use crate::support::{EventStream, Persona, TestApp, eventually, on_both_database
 on_both_databases![
     whoever_is_removed_from_a_private_room_loses_it,
     whoever_leaves_a_private_room_loses_it,
+    an_administrator_who_is_removed_still_sees_it,
+    who_resumes_is_told_that_nobody_types_any_more,
+    disconnecting_ends_typing,
     whoever_is_removed_from_a_public_room_may_still_read_it,
     a_room_made_private_is_lost_to_all_but_its_members,
     what_changes_with_that_is_not_told_to_those_who_lose_it,
@@ -217,4 +220,67 @@ async fn presence_ends_with_the_right(app: &TestApp) {
         let left = ann.get(&present).await.expect(200).json();
         assert!(left["presences"].get(&gone.id).is_none(), "{left}");
     }
+}
+
+/// An administrator may read each room: to be removed from one takes nothing but the say of a member.
+async fn an_administrator_who_is_removed_still_sees_it(app: &TestApp) {
+    let (ann, admin) = (app.user("ann").await, app.admin().await);
+    let plain = admin.with_scopes(&["read", "write"]).await;
+    let room = room_of(&ann, "private").await;
+    add(&ann, &room, admin).await.expect(201);
+    app.settled().await;
+    let query = format!("topics={}", topic(&room));
+    let (mut kept, mut lost) = (admin.subscribe(&query).await, plain.subscribe(&query).await);
+    let present = format!("/v1/presence/{}", topic(&room));
+    let metas = async || {
+        let now = ann.get(&present).await.expect(200).json();
+        now["presences"][&admin.id]["metas"].as_array().map(Vec::len)
+    };
+    eventually("both are there", async || (metas().await == Some(2)).then_some(())).await;
+    remove(&ann, &room, admin).await.expect(204);
+    assert_closed(&mut lost, &room, "not_permitted", Instant::now()).await;
+    kept.until("member_removed").await;
+    says(&ann, &room, "Still here?").await;
+    kept.until("message_created").await;
+    assert_eq!(metas().await, Some(1), "the one with the plain token has left");
+    admin.get(&room).await.expect(200);
+}
+
+/// A client that was cut while somebody was typing shows them until it is told otherwise.
+async fn who_resumes_is_told_that_nobody_types_any_more(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let room = room_of(&ann, "public").await;
+    let said = says(&ann, &room, "Hello").await;
+    let mut stream = follow(app, &bob, &room).await;
+    let cursor = stream.ready["cursor"].as_str().expect("a cursor").to_owned();
+    types(&ann, &room).await;
+    assert_eq!(stream.until("typing").await.data["users"][0]["name"], "ann");
+    stream.disconnect();
+    let mut watcher = follow(app, &ann, &room).await;
+    put(&ann, &format!("{room}/typing"), &json!({ "typing": false })).await.expect(204);
+    while watcher.until("typing").await.data != json!({ "users": [] }) {}
+    let query = format!("presence=off&topics={},custom:x", topic(&room));
+    for (since, verdict) in [(cursor.as_str(), "resumed"), ("nothing.1", "gap")] {
+        let mut stream = bob.subscribe_with(&query, &[("Last-Event-ID", since)]).await;
+        assert_eq!(stream.ready["resume"], verdict);
+        assert_eq!(stream.until("typing").await.data, json!({ "users": [] }));
+    }
+    // Who comes for the first time knows nothing that could be wrong.
+    for since in ["", "&since=earliest"] {
+        let mut stream = bob.subscribe(&format!("{query}{since}&types=typing,done")).await;
+        app.admin().await.publish("custom:x", &json!({ "type": "done", "data": said })).await.expect(202);
+        assert_eq!(stream.next().await.kind, "done");
+    }
+}
+
+async fn disconnecting_ends_typing(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let room = room_of(&ann, "public").await;
+    let (mut watcher, anns) = (follow(app, &bob, &room).await, follow(app, &ann, &room).await);
+    let typing = put(&ann, &format!("{room}/typing"), &json!({ "typing": true }));
+    typing.header("Snippetbox-Connection-Id", anns.connection()).await.expect(204);
+    assert_eq!(watcher.until("typing").await.data["users"][0]["name"], "ann");
+    // The clock stands still: it does not end by time.
+    anns.disconnect();
+    assert_eq!(watcher.until("typing").await.data, json!({ "users": [] }));
 }

@@ -10,6 +10,7 @@ on_both_databases![
     wrong_rooms_are_refused,
     wrong_messages_are_refused,
     strangers_cannot_be_mentioned,
+    a_refused_message_makes_nobody_a_member,
     what_goes_to_a_deleted_room_is_not_found,
     wrong_marks_and_typing_are_refused,
     unknown_members_are_not_found,
@@ -95,15 +96,43 @@ async fn strangers_cannot_be_mentioned(app: &TestApp) {
         ann.post(&route, &body).await.problem(422, "validation_failed").without_request()
     };
     assert_eq!(refusal(&cid.id).await, refusal(missing).await);
-    ann.post(&route, &json!({ "content": "x", "mentions": [admin.id] })).await.expect(201);
+    // Not even who may read the room: everybody a public one, and an administrator each.
+    assert_eq!(refusal(&admin.id).await, refusal(missing).await);
     let public = format!("{}/messages", room_of(&ann, "public").await);
+    let body = json!({ "content": "x", "mentions": [cid.id, ann.id, missing, admin.id] });
+    let refused = broken(&ann, Method::POST, &public, &body).await;
+    assert_eq!(refused, ["/mentions/0", "/mentions/2", "/mentions/3"]);
+    let unread = async |person: &Persona| {
+        person.get("/v1/notifications").await.expect(200).json()["unread_count"].clone()
+    };
+    assert_eq!(unread(&bob).await, 1, "the invitation alone");
+    assert_eq!((unread(&cid).await, unread(admin).await), (json!(0), json!(0)));
+    assert_eq!(contents(&ann, &room, "").await, ["Good"]);
+    // Who has joined, if only by writing, can be.
+    cid.post(&public, &json!({ "content": "Hello" })).await.expect(201);
     ann.post(&public, &json!({ "content": "x", "mentions": [cid.id] })).await.expect(201);
-    let unknown = json!({ "content": "x", "mentions": [missing] });
-    assert_eq!(broken(&ann, Method::POST, &public, &unknown).await, ["/mentions/0"]);
-    let counts = |page: Value| page["unread_count"].clone();
-    assert_eq!(counts(bob.get("/v1/notifications").await.expect(200).json()), 1, "the invitation alone");
-    assert_eq!(counts(cid.get("/v1/notifications").await.expect(200).json()), 1);
-    assert_eq!(contents(&ann, &room, "").await, ["x", "Good"]);
+    assert_eq!(unread(&cid).await, 1);
+}
+
+/// Whoever writes in a public room becomes a member before the mentions are looked at.
+async fn a_refused_message_makes_nobody_a_member(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let room = room_of(&ann, "public").await;
+    let (route, present) = (format!("{room}/messages"), super::members(&ann, &room).await);
+    let body = json!({ "content": "x", "mentions": [bob.id, ann.id, app.admin().await.id] });
+    assert_eq!(broken(&bob, Method::POST, &route, &body).await, ["/mentions/2"]);
+    assert_eq!(super::members(&ann, &room).await, present);
+    assert!(contents(&ann, &room, "").await.is_empty());
+    let notices = ann.get("/v1/notifications").await.expect(200).json();
+    assert_eq!(notices["unread_count"], 0);
+    // Nor is anything in the log.
+    says(&ann, &room, "First").await;
+    app.settled().await;
+    let query = format!("presence=off&topics={}&since=earliest", topic(&room));
+    let mut log = ann.subscribe(&query).await;
+    for kind in ["room_created", "member_added", "message_created"] {
+        assert_eq!(log.next().await.kind, kind);
+    }
 }
 
 async fn what_goes_to_a_deleted_room_is_not_found(app: &TestApp) {

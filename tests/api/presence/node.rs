@@ -8,22 +8,30 @@ use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, ConnectionStream, Frame, Hub, Json, Key, Lease, Newcomer, Opening, Presence, Realtime, Rules, Start,
-    Subscription, Tuning, Viewer, Wishes,
+    Bus, ConnectionStream, Effect, Ephemeral, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening,
+    Presence, Realtime, Rules, Start, Subscription, TopicChange, Tuning, Typist, Viewer, Wishes, append,
 };
 use uuid::Uuid;
 
 use super::Known;
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{TestApp, eventually, on_both_databases};
 
 on_both_databases![
     five_thousand_viewers_cost_linear_traffic,
     a_reader_that_lags_gets_the_whole_state_and_nothing_grows,
     who_is_typing_is_told_as_the_whole_set,
     typing_is_told_at_most_every_quarter_second,
+    the_last_of_who_is_typing_is_not_lost_to_a_full_queue,
+    the_last_of_who_is_typing_is_not_lost_to_a_full_inbox,
+    what_was_lost_while_it_was_added_is_not_told,
+    who_is_not_let_in_was_never_there,
+    what_begins_after_its_right_has_ended_does_not_hold,
+    typing_ends_with_the_right_and_with_the_credential,
 ];
 
 const TOPIC: &str = "room:1";
+/// What the credentials of all users stand on.
+const GUARD: &str = "credential@1";
 /// How many bytes may wait for one connection.
 const QUEUE: usize = 64 * 1024;
 
@@ -62,19 +70,15 @@ impl Node {
     }
 
     fn open(&self, user: u128, presence: Presence) -> Reader {
+        self.open_at(&self.hub, user, presence)
+    }
+
+    fn open_at(&self, hub: &Rc<Hub>, user: u128, presence: Presence) -> Reader {
         let head = self.realtime.log.head();
-        let opening = Opening {
-            viewer: Viewer { user: Some(Uuid::from_u128(user)), sees_all: false },
-            subscriptions: vec![Subscription { key: TOPIC.into(), guard: false, gathers: true }],
-            wishes: Wishes { types: None, echo: true, presence },
-            profile: Some(profile(user)),
-            start: Start::Fresh(head),
-            as_of: head,
-            expires_at: None,
-        };
+        let opening = self.opening(user, presence, head);
         let now = self.clock.now();
         let ready = |id: Uuid, _: u64| Frame::notice("ready", now, &json!(id), None);
-        let mut stream = self.hub.open(opening, ready).expect("a stream");
+        let mut stream = hub.open(opening, ready).expect("a stream");
         let first = stream.next().now_or_never().flatten().expect("ready");
         let connection = serde_json::from_value(data(&first)).expect("an id");
         Reader {
@@ -84,6 +88,22 @@ impl Node {
             count: None,
             known: Known(json!({})),
             n_states: 0,
+            kinds: Vec::new(),
+            typing: None,
+        }
+    }
+
+    fn opening(&self, user: u128, presence: Presence, as_of: u64) -> Opening {
+        let head = self.realtime.log.head();
+        Opening {
+            viewer: Viewer { user: Some(Uuid::from_u128(user)), sees_all: false },
+            subscriptions: vec![Subscription { key: TOPIC.into(), guard: false, gathers: true }],
+            wishes: Wishes { types: None, echo: true, presence },
+            profile: Some(profile(user)),
+            start: Start::Fresh(head),
+            as_of,
+            recalled: Vec::new(),
+            expires_at: None,
         }
     }
 
@@ -95,6 +115,31 @@ impl Node {
         let lease = Lease { device: "a device".into(), guards: Vec::new(), until, fields };
         let head = self.realtime.log.head();
         self.realtime.lease(&Key::from(TOPIC), &newcomer, lease, head).expect("a lease");
+    }
+
+    fn typist(&self, user: u128, connection: Option<Uuid>) -> Typist {
+        let (user, profile) = (Uuid::from_u128(user), profile(user));
+        Typist { user, profile, connection, guards: vec![GUARD.into()], as_of: self.realtime.log.head() }
+    }
+
+    /// Publishes an event that ends rights on a topic, and waits until it is known here.
+    async fn end(&self, topic: &str, effect: Effect) {
+        let before = self.realtime.log.head();
+        let mut tx = self.db.write().await.expect("a transaction");
+        let event = NewEvent {
+            kind: "ended",
+            topic: topic.to_owned(),
+            feed: None,
+            audience: None,
+            effect: Some(effect),
+            actor: None,
+            origin: None,
+            data: Json::of(&json!({})).expect("JSON"),
+            at: self.clock.now(),
+        };
+        append(&mut tx, event).await.expect("appended");
+        tx.commit().await.expect("committed");
+        eventually("the ending is known", async || (self.realtime.log.head() > before).then_some(())).await;
     }
 
     fn present(&self) -> Value {
@@ -118,6 +163,10 @@ struct Reader {
     n_states: usize,
     count: Option<Value>,
     known: Known,
+    /// The names of all that came.
+    kinds: Vec<String>,
+    /// Who was typing, as it was told last.
+    typing: Option<Value>,
 }
 
 impl Reader {
@@ -138,7 +187,10 @@ impl Reader {
     fn take(&mut self, frame: &Frame) {
         self.n_bytes += frame.size();
         let envelope: Value = serde_json::from_slice(frame.envelope()).expect("JSON");
-        match envelope["type"].as_str().expect("a type") {
+        let kind = envelope["type"].as_str().expect("a type");
+        self.kinds.push(kind.to_owned());
+        match kind {
+            "typing" => self.typing = Some(envelope["data"]["users"].clone()),
             "presence_state" => {
                 self.known = Known::of(&envelope["data"]);
                 self.n_states += 1;
@@ -243,7 +295,7 @@ async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
     let mut watcher = node.open(1, Presence::Off);
     let (ann, bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
     let start = |user: u128, connection| {
-        node.realtime.start_typing(&key, Uuid::from_u128(user), profile(user), Some(connection));
+        node.realtime.start_typing(&key, node.typist(user, Some(connection))).expect("the right holds");
     };
     let users = |numbers: &[u128]| {
         let users = numbers
@@ -277,13 +329,13 @@ async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
     for turn in 0..30_u32 {
         let user = Uuid::from_u128(2);
         if turn % 2 == 0 {
-            node.realtime.start_typing(&key, user, profile(2), None);
+            node.realtime.start_typing(&key, node.typist(2, None)).expect("the right holds");
         } else {
             node.realtime.stop_typing(&key, user);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    node.realtime.start_typing(&key, Uuid::from_u128(3), profile(3), None);
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
     let mut n_told = 0;
     loop {
         let told = watcher.next_typing().await;
@@ -298,5 +350,155 @@ async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
         "{n_told} events in {rounds} rounds: the last goes out, and not every one before it"
     );
     drop(watcher);
+    node.stop().await;
+}
+
+/// A request looks at the right, then the right ends and all is done that follows from it, then the request goes on.
+async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
+    let key = Key::from(TOPIC);
+    let (ann, bob) = (Uuid::from_u128(2), Uuid::from_u128(3));
+    for (topic, effect, bob_keeps) in [
+        (TOPIC, Effect::Expel(ann), true),
+        (TOPIC, Effect::Restrict(vec![bob]), true),
+        (TOPIC, Effect::End, false),
+        (GUARD, Effect::End, false),
+    ] {
+        let node = Node::start(app).await;
+        let (anns, bobs) = (node.typist(2, None), node.typist(3, None));
+        node.end(topic, effect.clone()).await;
+        node.realtime.start_typing(&key, anns).expect_err("ann has no right any more");
+        let started = node.realtime.start_typing(&key, bobs.clone());
+        assert_eq!(started.is_ok(), bob_keeps, "{effect:?} {topic}");
+        let mut watcher = node.open(1, Presence::Off);
+        node.realtime.start_typing(&key, node.typist(4, None)).expect("a new right");
+        let mut told = watcher.next_typing().await["users"].take();
+        let last = told.as_array_mut().and_then(Vec::pop).expect("users");
+        assert_eq!(last["name"], "user 4");
+        assert_eq!(told == json!([]), !bob_keeps, "{effect:?} {topic}: {told}");
+        for (user, holds) in [(2, false), (3, bob_keeps)] {
+            let fields = json!({}).as_object().cloned();
+            let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+            let until = node.clock.now().plus(Duration::from_secs(60));
+            let lease = Lease { device: "a device".into(), guards: vec![GUARD.into()], until, fields };
+            let leased = node.realtime.lease(&key, &newcomer, lease, bobs.as_of);
+            assert_eq!(leased.is_ok(), holds, "a lease of {user}: {effect:?} {topic}");
+            assert_eq!(node.present().get(newcomer.user.to_string()).is_some(), holds);
+        }
+        drop(watcher);
+        node.stop().await;
+    }
+}
+
+async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let mut watcher = node.open(1, Presence::Off);
+    let ann = Uuid::from_u128(2);
+    for (topic, effect) in [(TOPIC, Effect::Expel(ann)), (GUARD, Effect::End)] {
+        node.realtime.start_typing(&key, node.typist(2, None)).expect("the right holds");
+        assert_eq!(watcher.next_typing().await["users"][0]["name"], "user 2");
+        node.end(topic, effect).await;
+        assert_eq!(watcher.next_typing().await, json!({ "users": [] }));
+    }
+    drop(watcher);
+    node.stop().await;
+}
+
+/// Something that is not kept, of a kind of its own where nothing like it waits.
+fn noise(node: &Node, topic: &str, number: usize) -> Ephemeral {
+    let kind = format!("noise_{number}");
+    let frame = Frame::notice(&kind, node.clock.now(), &json!({}), None);
+    Ephemeral { topic: topic.into(), kind: kind.into(), origin: None, frame }
+}
+
+async fn the_last_of_who_is_typing_is_not_lost_to_a_full_queue(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    let (mut quick, mut slow) = (node.open(1, Presence::Off), node.open(2, Presence::Off));
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
+    for reader in [&mut quick, &mut slow] {
+        assert_eq!(reader.next_typing().await["users"][0]["name"], "user 3");
+    }
+    for number in 0..1_500 {
+        node.realtime.tell(noise(&node, TOPIC, number));
+    }
+    while quick.kinds.last().is_none_or(|kind| kind != "noise_1499") {
+        quick.next().await;
+    }
+    node.realtime.stop_typing(&key, Uuid::from_u128(3));
+    assert_eq!(quick.next_typing().await, json!({ "users": [] }));
+    slow.read();
+    assert!(slow.kinds.iter().all(|kind| kind != "noise_1499"), "there was no room for all");
+    assert_eq!(slow.typing, Some(json!([])), "nobody is typing any more");
+    drop((quick, slow));
+    node.stop().await;
+}
+
+async fn the_last_of_who_is_typing_is_not_lost_to_a_full_inbox(app: &TestApp) {
+    let node = Node::start(app).await;
+    let key = Key::from(TOPIC);
+    // Another worker, which stands still as long as nobody runs what is local to it.
+    let worker = tokio::task::LocalSet::new();
+    let hub = {
+        let _inside = worker.enter();
+        Hub::start(&node.realtime)
+    };
+    let mut quick = node.open(1, Presence::Off);
+    node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
+    assert_eq!(quick.next_typing().await["users"][0]["name"], "user 3");
+    let mut slow = node.open_at(&hub, 2, Presence::Off);
+    slow.read();
+    assert_eq!(slow.typing.as_ref().map(|users| users[0]["name"].clone()), Some(json!("user 3")));
+    while node.realtime.show(noise(&node, "elsewhere", 0), false) {}
+    node.realtime.stop_typing(&key, Uuid::from_u128(3));
+    assert_eq!(quick.next_typing().await, json!({ "users": [] }));
+    let told = worker.run_until(async { while slow.next_typing().await != json!({ "users": [] }) {} });
+    told.await;
+    drop((quick, slow));
+    node.stop().await;
+}
+
+/// A topic is added to a stream whose user has lost it while the request was on its way.
+async fn what_was_lost_while_it_was_added_is_not_told(app: &TestApp) {
+    const OTHER: &str = "room:2";
+    let node = Node::start(app).await;
+    let (mut ann, mut bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
+    let change = |reader: &Reader, user: u128, as_of| TopicChange {
+        connection: reader.connection,
+        user: Some(Uuid::from_u128(user)),
+        as_of,
+        add: vec![Subscription { key: OTHER.into(), guard: false, gathers: true }],
+        profile: Some(profile(user)),
+        remove: Vec::new(),
+        renew: None,
+    };
+    let before = node.realtime.log.head();
+    node.realtime.start_typing(&OTHER.into(), node.typist(4, None)).expect("the right holds");
+    node.end(OTHER, Effect::Expel(Uuid::from_u128(2))).await;
+    eventually("it is told", async || {
+        ann.read();
+        node.realtime.change(change(&bob, 3, before)).await.expect("changed");
+        bob.read();
+        bob.typing.is_some().then_some(())
+    })
+    .await;
+    let topics = node.realtime.change(change(&ann, 2, before)).await.expect("changed");
+    assert_eq!(topics, [TOPIC]);
+    ann.read();
+    assert_eq!(ann.kinds, ["topic_closed", "topics"]);
+    drop((ann, bob));
+    node.stop().await;
+}
+
+/// A stream is refused because nobody knows any more which rights have ended since its user's were looked at.
+async fn who_is_not_let_in_was_never_there(app: &TestApp) {
+    let node = Node::start(app).await;
+    node.end("elsewhere", Effect::End).await;
+    node.stop().await;
+    let node = Node::start(app).await; // Which knows nothing of what was before.
+    let opening = node.opening(2, Presence::Track, node.realtime.log.head() - 1);
+    let ready = |id: Uuid, _: u64| Frame::notice("ready", node.clock.now(), &json!(id), None);
+    assert!(node.hub.open(opening, ready).is_err());
+    assert_eq!(node.present(), json!({}));
     node.stop().await;
 }

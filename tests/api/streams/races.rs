@@ -53,6 +53,7 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
             profile: None,
             start: Start::Fresh(node.log.head()),
             as_of,
+            recalled: Vec::new(),
             expires_at: None,
         };
         let now = clock.now();
