@@ -83,12 +83,7 @@ pub enum StartError {
 
 impl App {
     pub(crate) async fn open(settings: Settings, clock: Clock) -> Result<Self, StartError> {
-        if settings.nats_url.is_some() && settings.files_url.is_none() {
-            tracing::warn!(
-                "--nats-url without --files-url: unless all nodes share the folder --data-dir, an archive is found at one \
-                 of them alone"
-            );
-        }
+        settings.warn();
         let ids = Arc::new(Ids::new(clock.clone()));
         let db = Db::open(&settings.database_url(), settings.database_connections).await?;
         let fresh = Installation { epoch: ids.epoch(), secret: ids.secret().to_vec() };

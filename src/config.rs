@@ -122,6 +122,16 @@ pub enum LogFormat {
 pub struct Mistakes(Vec<String>);
 
 impl Settings {
+    /// Says in the log what is allowed, but hardly meant.
+    pub fn warn(&self) {
+        if self.nats_url.is_some() && self.files_url.is_none() {
+            tracing::warn!(
+                "--nats-url without --files-url: unless all nodes share the folder --data-dir, an archive is found at one \
+                 of them alone"
+            );
+        }
+    }
+
     /// Settings from flags alone, without the program's name.
     ///
     /// # Errors
