@@ -20,7 +20,7 @@ impl Realtime {
     /// `as_of` in the log. Answers with what others see of it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the right has ended since.
+    /// [`Error::NotFound`](crate::error::Error::NotFound) when the right has ended since.
     pub fn lease(&self, key: &Key, newcomer: &Newcomer, lease: Lease, as_of: u64) -> Result<Meta> {
         let (device, guards) = (Key::clone(&lease.device), lease.guards.clone());
         let viewer = Viewer { user: Some(newcomer.user), sees_all: newcomer.sees_all };
