@@ -35,13 +35,15 @@ pub fn registry() -> Registry {
 /// # Errors
 /// When the database does not answer soon.
 pub async fn refresh(app: &App) -> Result<()> {
-    let mut conn = app.db.read_briefly().await?;
-    realtime::report_lag(conn.conn()).await?;
-    let counted: Vec<(String, String, i64)> = on_conn!(conn.conn(), |c| sqlx::query_as(
-        "SELECT kind, status, count(*) FROM jobs GROUP BY kind, status"
-    )
-    .fetch_all(c)
-    .await?);
+    let counted = app.db.read_briefly(async |conn| {
+        realtime::report_lag(conn.conn()).await?;
+        Ok(on_conn!(conn.conn(), |c| sqlx::query_as(
+            "SELECT kind, status, count(*) FROM jobs GROUP BY kind, status"
+        )
+        .fetch_all(c)
+        .await?))
+    });
+    let counted: Vec<(String, String, i64)> = counted.await?;
     let counted: HashMap<_, _> =
         counted.iter().map(|(kind, status, count)| ((kind.as_str(), status.as_str()), *count)).collect();
     for kind in JOBS {

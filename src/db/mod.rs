@@ -14,6 +14,7 @@ mod migrate;
 mod postgres;
 mod shared;
 mod sqlite;
+mod stopping;
 mod text;
 
 use std::{
@@ -29,6 +30,7 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
+use self::stopping::Stopping;
 pub use self::{
     backup::{BackupError, backup, renew_epoch, restore},
     installation::Installation,
@@ -38,6 +40,9 @@ pub use self::{
     text::Text,
 };
 use crate::error::{Error, Result};
+
+/// How long a reading may take that is made for one impatient client.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// Runs one query on whichever database a [`Conn`] leads to; the query is expanded once for each driver.
 macro_rules! on_conn {
@@ -96,8 +101,6 @@ pub enum ReadConn {
     Sqlite(PoolConnection<Sqlite>),
     /// From the pool of PostgreSQL.
     Postgres(PoolConnection<Postgres>),
-    /// The same, in a transaction with settings of its own.
-    PostgresTx(Transaction<'static, Postgres>),
 }
 
 impl ReadConn {
@@ -106,13 +109,9 @@ impl ReadConn {
         match self {
             Self::Sqlite(conn) => Conn::Sqlite(conn),
             Self::Postgres(conn) => Conn::Postgres(conn),
-            Self::PostgresTx(tx) => Conn::Postgres(tx),
         }
     }
 }
-
-/// PostgreSQL goes on with a statement whose client has gone, so it is given a limit.
-const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL statement_timeout = '2s'";
 
 /// A transaction that writes: all of it is there after [`commit`](Self::commit), and nothing when it is dropped.
 pub struct WriteTx {
@@ -221,17 +220,16 @@ impl Db {
         })
     }
 
-    /// A connection to read with for somebody who may be gone before the answer: on PostgreSQL no statement takes
-    /// longer than two seconds. On SQLite a statement ends at its next row when nobody waits for it any more.
+    /// Reads for somebody who may be gone before the answer: when this is dropped, or has taken two seconds, the
+    /// statement that runs is stopped.
     ///
     /// # Errors
-    /// When none becomes free in time.
-    pub async fn read_briefly(&self) -> Result<ReadConn> {
-        self.uses.fetch_add(1, Ordering::Relaxed);
-        Ok(match &self.engine {
-            Engine::Sqlite { reader, .. } => ReadConn::Sqlite(reader.acquire().await?),
-            Engine::Postgres(postgres) => ReadConn::PostgresTx(postgres.begin(Some(BEGIN_BRIEF)).await?),
-        })
+    /// Those of the work; [`Error::Overloaded`] when it took too long, or no connection became free in time.
+    pub async fn read_briefly<T>(&self, work: impl AsyncFnOnce(&mut ReadConn) -> Result<T>) -> Result<T> {
+        let mut conn = Stopping::new(self.read().await?).await?;
+        let answer = within(BRIEF, work(&mut conn.conn)).await?;
+        conn.is_over = true;
+        Ok(answer)
     }
 
     /// A transaction to write with.
@@ -242,7 +240,7 @@ impl Db {
         self.uses.fetch_add(1, Ordering::Relaxed);
         let open = match &self.engine {
             Engine::Sqlite { writer, .. } => OpenTx::Sqlite(writer.begin()),
-            Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin(None).await?),
+            Engine::Postgres(postgres) => OpenTx::Postgres(postgres.begin().await?),
         };
         Ok(WriteTx { open, committed: Arc::clone(&self.committed), uses: Arc::clone(&self.uses) })
     }

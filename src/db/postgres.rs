@@ -14,7 +14,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr, Transaction,
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -37,6 +37,8 @@ const DOUBT: Duration = Duration::from_millis(500);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// The same once it was away: just long enough to find out that it is back.
 const AWAY: Duration = Duration::from_millis(50);
+/// How soon a statement ends whose client has gone.
+const LOOK_FOR_CLIENT: &str = "SET client_connection_check_interval = '200ms'";
 /// How long the program waits at its start.
 const START: Duration = Duration::from_secs(5);
 
@@ -60,13 +62,27 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<Database, StartE
     let mut conn = Box::pin(connect_at_start(&options)).await?;
     migrate::run(&POSTGRES, &mut conn).await?;
     conn.close().await?;
-    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(BUSY);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY)
+        .after_connect(|conn, _| Box::pin(look_for_client(conn)));
     Ok(Database {
         pool: pool.connect_lazy_with(options.clone()),
         options: Arc::new(options),
         away: Arc::default(),
         asked: Arc::default(),
     })
+}
+
+/// Lets the database stop a statement soon when its client has gone. Where its system cannot tell, it goes on.
+async fn look_for_client(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match conn.execute(LOOK_FOR_CLIENT).await {
+        Err(sqlx::Error::Database(error)) => {
+            tracing::debug!(%error, "statements of clients that have gone run to their ends");
+            Ok(())
+        }
+        done => done.map(|_| ()),
+    }
 }
 
 /// One connection, or why there is none.
@@ -78,12 +94,8 @@ async fn connect(options: &PgConnectOptions, patience: Duration) -> Result<PgCon
 }
 
 impl Database {
-    /// A transaction that begins with a statement of its own, or in the usual way.
-    pub(super) async fn begin(
-        &self,
-        statement: Option<&'static str>,
-    ) -> Result<Transaction<'static, Postgres>> {
-        Ok(Transaction::begin(self.acquire().await?, statement.map(SqlSafeStr::into_sql_str)).await?)
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        Ok(Transaction::begin(self.acquire().await?, None).await?)
     }
 
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>> {

@@ -29,6 +29,8 @@ use crate::{
     snippets::{self, Language, Snippet, SnippetId, SnippetSummary, Tag, Visibility},
 };
 
+/// How many bytes of contents one page reads: each content is far smaller.
+const PAGE_BYTES: i64 = 2 << 20;
 /// How many snippets are indexed in one transaction when an index is made anew.
 const BATCH: i64 = 50;
 
@@ -88,31 +90,48 @@ pub async fn find(
 ) -> Result<(Vec<Hit>, Option<Position>)> {
     caller.require_read(app.settings.public_read)?;
     let Some(wish) = Wish::read(&query.0) else { return Ok((Vec::new(), None)) };
-    let mut conn = app.db.read_briefly().await?;
     let scope = store::Scope {
         viewer: caller.user(),
         all: filter.owner.is_some() && (filter.owner == caller.user() || caller.is_admin()),
         until: after.map_or(i64::MAX, |after| after.until),
     };
-    let candidates = Candidates::gather(&mut conn, &wish, filter, &scope).await?;
-    let until = candidates.newest();
-    let mut ranked = rank::order(&candidates, &wish);
-    if let Some(after) = after {
-        ranked.retain(|it| (it.score, it.id) < (after.score, after.id));
-    }
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = ranked.len() > size;
-    ranked.truncate(size);
-    let next = ranked.last().filter(|_| more).map(|last| Position { score: last.score, id: last.id, until });
-
-    let ids: Vec<SnippetId> = ranked.iter().map(|it| it.id).collect();
-    let mut snippets = snippets::listed(app, &mut conn, caller, &ids).await?;
-    let hits = ranked.into_iter().filter_map(|it| {
+    let read = app.db.read_briefly(async |conn| {
+        let candidates = Candidates::gather(conn, &wish, filter, &scope).await?;
+        let (page, next) = page(&candidates, &wish, after, limit);
+        let ids: Vec<SnippetId> = page.iter().map(|it| it.id).collect();
+        Ok((page, next, snippets::listed(app, conn, caller, &ids).await?))
+    });
+    let (page, next, mut snippets) = read.await?;
+    let hits = page.into_iter().filter_map(|it| {
         let snippet = snippets.remove(&it.id)?; // Unless it was hidden or deleted a moment ago.
         let highlights = highlights::of(&snippet, &wish, it.typos);
         Some(Hit { snippet: snippet.into(), score: it.score, highlights })
     });
     Ok((hits.collect(), next))
+}
+
+/// The best candidates behind a position, and the position behind them if there are more. Large texts make short pages.
+fn page(
+    candidates: &Candidates,
+    wish: &Wish,
+    after: Option<Position>,
+    limit: u32,
+) -> (Vec<rank::Ranked>, Option<Position>) {
+    let mut ranked = rank::order(candidates, wish);
+    if let Some(after) = after {
+        ranked.retain(|it| (it.score, it.id) < (after.score, after.id));
+    }
+    let mut bytes = 0;
+    let fits = |it: &&rank::Ranked| {
+        bytes += it.bytes;
+        bytes <= PAGE_BYTES
+    };
+    let size = ranked.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).take_while(fits).count();
+    let more = ranked.len() > size;
+    ranked.truncate(size);
+    let until = candidates.newest();
+    let next = ranked.last().filter(|_| more).map(|last| Position { score: last.score, id: last.id, until });
+    (ranked, next)
 }
 
 /// Makes a snippet findable as it is now; goes into the transaction that writes it. A deleted one is forgotten by itself.

@@ -11,6 +11,8 @@ use crate::snippets::SnippetId;
 pub(super) struct Ranked {
     pub id: SnippetId,
     pub score: i64,
+    /// The size of the content.
+    pub bytes: i64,
     /// Whether it was found only because of a typo.
     pub typos: bool,
 }
@@ -20,6 +22,7 @@ pub(super) fn order(candidates: &Candidates, wish: &Wish) -> Vec<Ranked> {
     let rank = |it: &Candidate| Ranked {
         id: it.entry.snippet_id,
         score: score(it, wish),
+        bytes: it.entry.bytes,
         typos: it.by == By::Typos,
     };
     let mut ranked: Vec<Ranked> = candidates.0.values().map(rank).collect();

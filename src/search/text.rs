@@ -82,6 +82,9 @@ pub(super) fn occurrences<'t>(
 
 /// Whether two words are one typo apart: a character too many, too few, another one, or one in another place.
 pub(super) fn is_near(one: &str, other: &str) -> bool {
+    if one.len().abs_diff(other.len()) > 4 {
+        return false; // More than one character, whatever they are; most words end here.
+    }
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     let (one, other) = (&one[same..], &other[same..]);

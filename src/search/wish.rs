@@ -1,5 +1,7 @@
 //! What somebody looks for, and how the index is asked for it.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use super::{
@@ -18,6 +20,8 @@ const MAX_WORDS: usize = 16;
 /// How many grams, and how many words, of a long text are asked for: what the index finds by them is looked at anyway.
 const MAX_GRAMS: usize = 4;
 const MAX_INNER: usize = 2;
+/// How many terms are asked for at most because they are near a word.
+const MAX_NEAR: usize = 64;
 
 /// A word that is looked for, folded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,14 +133,25 @@ impl Wish {
         asks.into_iter().flatten().collect()
     }
 
-    /// All words, each with one typo at most.
+    /// All words, each with one typo at most: the longest, where there are too many to ask for all that is near.
     pub(super) fn with_typos(&self, filter: &Filter) -> Option<Ask> {
-        if self.words.iter().all(|word| near(&word.text).is_empty()) {
+        let mut longest: Vec<&Word> = self.words.iter().collect();
+        longest.sort_by_key(|word| std::cmp::Reverse(word.text.len()));
+        let mut left = MAX_NEAR;
+        let mut nearby = HashMap::new();
+        for word in longest {
+            let near = near(&word.text);
+            if !near.is_empty() && near.len() <= left {
+                left -= near.len();
+                nearby.insert(&word.text, near);
+            }
+        }
+        if nearby.is_empty() {
             return None;
         }
-        let words = self.all(filter, |word| match near(&word.text) {
-            near if near.is_empty() => looked_for(word, Kind::Word, Kind::Start),
-            near => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
+        let words = self.all(filter, |word| match nearby.get(&word.text) {
+            None => looked_for(word, Kind::Word, Kind::Start),
+            Some(near) => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
         })?;
         Some(Ask {
             by: By::Typos,
@@ -238,6 +253,18 @@ mod tests {
         let ask = wish.as_it_stands(&Filter::default()).unwrap();
         assert!((3..=4).contains(&ask.grams.len()) && (1..=2).contains(&ask.words.len()), "{ask:?}");
         assert!(wish.words.len() <= 16);
+    }
+
+    #[test]
+    fn many_words_ask_for_few_terms_that_are_near() {
+        let query = (b'a'..=b'p').map(|first| format!("{}bcdefghijklmnopqrstuvw", char::from(first)));
+        let query = query.chain(["short".to_owned()]).collect::<Vec<_>>().join(" ");
+        let ask = Wish::read(&query).unwrap().with_typos(&Filter::default()).unwrap();
+        let near = |part: &Part| if let Part::Any(terms) = part { terms.len() } else { 0 };
+        let near: Vec<usize> = ask.words.iter().map(near).collect();
+        assert_eq!((near.len(), near.iter().filter(|near| **near > 0).count()), (16, 2), "{near:?}");
+        let typo = Wish::read("sevral short wrods").unwrap().with_typos(&Filter::default()).unwrap();
+        assert!(typo.words.iter().all(|part| matches!(part, Part::Any(_))), "{typo:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod storage;
 
 mod groups;
+mod leaving;
 mod schema;
 mod values;
 
