@@ -28,8 +28,8 @@ use actix_web::{
 };
 use actix_web_lab::extract::LocalData;
 use prometheus::Registry;
-use utoipa::openapi::{OpenApi, path::PathItem};
 
+use self::openapi::Outline;
 pub use self::{
     front::{IsHead, front},
     routes::Routes,
@@ -66,7 +66,6 @@ pub fn routes(cfg: &mut Routes<'_, '_>) {
 #[derive(Clone)]
 pub struct Shared {
     app: web::Data<App>,
-    document: web::Data<openapi::Rendered>,
     /// The paths that are written out, with the methods that each knows.
     literals: Arc<Vec<(String, String)>>,
     figures: web::Data<Registry>,
@@ -75,25 +74,23 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The state, with the documents that are made once.
+    /// The state, with what is looked up in the document once.
     ///
     /// # Errors
-    /// When the document has no JSON form.
+    /// When the document is none.
     pub fn new(app: web::Data<App>, figures: Registry) -> Result<Self> {
-        let document = openapi::document();
-        let methods = Arc::new(Methods::of(&document));
-        let queries = web::Data::new(parameters::Queries::of(&document));
-        let paths = document.paths.paths.iter().filter(|(path, _)| !path.contains('{'));
-        let literals = Arc::new(paths.map(|(path, item)| (path.clone(), allow(item))).collect());
-        let document = web::Data::new(openapi::Rendered::of(&document)?);
-        Ok(Self { app, document, literals, figures: web::Data::new(figures), methods, queries })
+        let outline = openapi::outline()?;
+        let methods = Arc::new(Methods::of(&outline));
+        let queries = web::Data::new(parameters::Queries::of(&outline));
+        let paths = outline.paths.iter().filter(|(path, _)| !path.contains('{'));
+        let literals = Arc::new(paths.map(|(path, methods)| (path.clone(), allow(methods))).collect());
+        Ok(Self { app, literals, figures: web::Data::new(figures), methods, queries })
     }
 
     /// Lays out one worker: its state, its hub and its routes.
     pub fn configure(&self, cfg: &mut web::ServiceConfig) {
         let hub = Hub::start(&self.app.realtime);
         cfg.app_data(self.app.clone())
-            .app_data(self.document.clone())
             .app_data(self.figures.clone())
             .app_data(self.queries.clone())
             .app_data(LocalData::new(hub))
@@ -178,9 +175,9 @@ macro_rules! worker {
 struct Methods(Vec<(ResourceDef, String)>);
 
 impl Methods {
-    fn of(document: &OpenApi) -> Self {
-        let entries = document.paths.paths.iter();
-        let documented = entries.map(|(path, item)| (ResourceDef::new(path.as_str()), allow(item)));
+    fn of(outline: &Outline) -> Self {
+        let entries = outline.paths.iter();
+        let documented = entries.map(|(path, methods)| (ResourceDef::new(path.as_str()), allow(methods)));
         let pages =
             ["/docs", "/docs/{file}*"].map(|path| (ResourceDef::new(path), "GET, HEAD, OPTIONS".to_owned()));
         let mut all: Vec<_> = documented.chain(pages).collect();
@@ -198,18 +195,11 @@ impl Methods {
     }
 }
 
-fn allow(item: &PathItem) -> String {
-    let mut methods: Vec<&str> = Vec::new();
-    let operations = [
-        (&item.get, "GET, HEAD"),
-        (&item.post, "POST"),
-        (&item.put, "PUT"),
-        (&item.patch, "PATCH"),
-        (&item.delete, "DELETE"),
-    ];
-    methods.extend(operations.iter().filter(|(operation, _)| operation.is_some()).map(|(_, name)| name));
-    methods.push("OPTIONS");
-    methods.join(", ")
+fn allow(methods: &openapi::Methods) -> String {
+    let names =
+        [("get", "GET, HEAD"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];
+    let known = names.iter().filter(|(method, _)| methods.contains_key(*method)).map(|(_, names)| *names);
+    known.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

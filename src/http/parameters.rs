@@ -6,11 +6,8 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
-use utoipa::openapi::{
-    OpenApi, RefOr,
-    path::{Parameter, ParameterIn},
-};
 
+use super::openapi::Outline;
 use crate::error::{Error, Result, Violation};
 
 /// The routes that have a query, as `METHOD /pattern`.
@@ -19,24 +16,15 @@ pub struct Queries(HashSet<String>);
 impl Queries {
     /// Reads them off the OpenAPI document.
     #[must_use]
-    pub fn of(document: &OpenApi) -> Self {
+    pub fn of(outline: &Outline) -> Self {
         let mut routes = HashSet::new();
-        for (path, item) in &document.paths.paths {
-            for (method, operation) in
-                [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)]
-            {
-                let parameters = operation.as_ref().and_then(|operation| operation.parameters.as_ref());
-                if parameters.is_some_and(|all| all.iter().any(is_query)) {
-                    routes.insert(format!("{method} {path}"));
-                }
+        for (path, methods) in &outline.paths {
+            for (method, _) in methods.iter().filter(|(_, operation)| operation.has_query()) {
+                routes.insert(format!("{} {path}", method.to_uppercase()));
             }
         }
         Self(routes)
     }
-}
-
-fn is_query(parameter: &RefOr<Parameter>) -> bool {
-    matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
 }
 
 /// Where a route has no parameter, any is a mistake; where it has, the reader of its query finds the others.

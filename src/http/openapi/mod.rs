@@ -2,7 +2,9 @@
 
 mod shared;
 
-use actix_web::web::Bytes;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -75,21 +77,51 @@ pub fn document() -> Document {
     document
 }
 
-/// The document as it is served. Its tree takes megabytes, and is not kept.
-pub struct Rendered(pub Bytes);
+/// The document as it stands in the repository, and as it is served: a test holds it against the routes. Its tree takes
+/// megabytes, and is made only to write it.
+pub const TEXT: &str = include_str!("../../../openapi/openapi.json");
 
-impl Rendered {
-    /// Writes it out.
-    ///
-    /// # Errors
-    /// When it has no JSON form.
-    pub fn of(document: &Document) -> Result<Self> {
-        let json = document.to_json().map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(Self(json.into()))
+/// What the server itself looks up in the document.
+#[derive(Deserialize)]
+pub struct Outline {
+    /// The routes, by their patterns.
+    pub paths: BTreeMap<String, Methods>,
+}
+
+/// The operations of a path, by their methods.
+pub type Methods = BTreeMap<String, Operation>;
+
+/// What the server looks up of an operation.
+#[derive(Deserialize)]
+pub struct Operation {
+    #[serde(default)]
+    parameters: Vec<Parameter>,
+}
+
+#[derive(Deserialize)]
+struct Parameter {
+    /// Nothing where the parameter is one of those that many operations share, which are headers.
+    #[serde(default, rename = "in")]
+    place: String,
+}
+
+impl Operation {
+    /// Whether it knows any query parameter.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter.place == "query")
     }
 }
 
-/// The document as it stands in the repository.
+/// Reads the outline of the document.
+///
+/// # Errors
+/// When it is no OpenAPI document.
+pub fn outline() -> Result<Outline> {
+    serde_json::from_str(TEXT).map_err(|error| Error::Internal(format!("openapi.json: {error}")))
+}
+
+/// The text of the document, made anew.
 ///
 /// # Errors
 /// When it has no JSON form.
