@@ -20,9 +20,7 @@ use std::sync::Arc;
 
 use actix_cors::Cors;
 use actix_web::{
-    HttpRequest, HttpResponse,
-    dev::ResourceDef,
-    guard,
+    HttpRequest, HttpResponse, guard,
     http::{Method, header},
     web,
 };
@@ -171,28 +169,37 @@ macro_rules! worker {
     };
 }
 
-/// The methods that each path knows, for paths that are asked in another way.
-struct Methods(Vec<(ResourceDef, String)>);
+/// The methods that each path knows, for paths that are asked in another way; those that are written out come first.
+struct Methods(Vec<(String, String)>);
 
 impl Methods {
     fn of(outline: &Outline) -> Self {
-        let entries = outline.paths.iter();
-        let documented = entries.map(|(path, methods)| (ResourceDef::new(path.as_str()), allow(methods)));
-        let pages =
-            ["/docs", "/docs/{file}*"].map(|path| (ResourceDef::new(path), "GET, HEAD, OPTIONS".to_owned()));
+        let documented = outline.paths.iter().map(|(path, methods)| (path.clone(), allow(methods)));
+        let pages = ["/docs", "/docs/", "/docs/{file}"];
+        let pages = pages.map(|path| (path.to_owned(), "GET, HEAD, OPTIONS".to_owned()));
         let mut all: Vec<_> = documented.chain(pages).collect();
-        all.sort_by_key(|(path, _)| path.pattern().is_some_and(|pattern| pattern.contains('{')));
+        all.sort_by_key(|(pattern, _)| pattern.contains('{'));
         Self(all)
     }
 
     fn answer(&self, req: &HttpRequest) -> Result<HttpResponse> {
-        let known = self.0.iter().find(|(path, _)| path.is_match(req.path()));
+        let known = self.0.iter().find(|(pattern, _)| fits(pattern, req.path()));
         let Some((_, allow)) = known else { return Err(Error::UnknownPath) };
         if req.method() == Method::OPTIONS {
             return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, allow.as_str())).finish());
         }
         Err(Error::MethodNotAllowed { allow: allow.clone() })
     }
+}
+
+/// Whether a path has the segments of a pattern, and something in the place of each name.
+fn fits(pattern: &str, path: &str) -> bool {
+    let (wanted, given) = (pattern.split('/'), path.split('/'));
+    let fits = |(wanted, given): (&str, &str)| match wanted.split_once('{') {
+        None => wanted == given,
+        Some((before, _)) => given.strip_prefix(before).is_some_and(|named| !named.is_empty()),
+    };
+    wanted.clone().count() == given.clone().count() && wanted.zip(given).all(fits)
 }
 
 fn allow(methods: &openapi::Methods) -> String {

@@ -1,6 +1,6 @@
 //! Any text is a valid query.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -176,16 +176,22 @@ fn a_search_that_takes_too_long_is_given_up() {
             sqlx::query(statement).execute(&mut other).await.expect(statement);
         }
         search(&ann, "word", "").await.problem(503, "overloaded");
-        // Nor does one stay whose client has gone.
-        let gone = tokio::time::timeout(Duration::from_millis(300), search(&ann, "word", "")).await;
-        assert!(gone.is_err(), "it was answered in spite of the lock");
+        // One whose client has gone does not stay for as long: the quickest of some, as a machine may be busy.
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
                        (SELECT oid FROM pg_database WHERE datname = current_database())";
-        eventually("nothing waits for the lock", async || {
-            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await.expect(waiting);
-            (waiting == 0).then_some(())
-        })
-        .await;
+        let mut quickest = Duration::MAX;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let gone = tokio::time::timeout(Duration::from_millis(300), search(&ann, "word", "")).await;
+            assert!(gone.is_err(), "it was answered in spite of the lock");
+            eventually("nothing waits for the lock", async || {
+                let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await.expect(waiting);
+                (waiting == 0).then_some(())
+            })
+            .await;
+            quickest = quickest.min(begun.elapsed());
+        }
+        assert!(quickest < Duration::from_millis(1_500), "it went on for {quickest:?}");
         sqlx::query("ROLLBACK").execute(&mut other).await.expect("the end of the lock");
         search(&ann, "word", "").await.expect(200);
     });
