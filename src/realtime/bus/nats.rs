@@ -7,6 +7,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use percent_encoding::percent_decode_str;
 
 use super::Subject;
 
@@ -36,7 +37,7 @@ impl Nats {
     pub(super) async fn connect(url: &str, epoch: &str) -> Result<Self, String> {
         let servers = servers(url)?;
         metrics::gauge!("snippetbox_bus_connected").set(0);
-        let client = ConnectOptions::new()
+        let client = credentials(&servers)?
             .name("snippetbox")
             // What a node has told it knows.
             .no_echo()
@@ -111,6 +112,22 @@ pub(super) fn servers(url: &str) -> Result<Vec<ServerAddr>, String> {
     url.split(',')
         .map(|server| server.trim().parse::<ServerAddr>().map_err(|error| error.to_string()))
         .collect()
+}
+
+/// What the first server that says whom to be says: a user and a password, or a token. (The client takes nothing out
+/// of URLs by itself.)
+fn credentials(servers: &[ServerAddr]) -> Result<ConnectOptions, String> {
+    let options = ConnectOptions::new();
+    let Some(server) = servers.iter().find(|server| server.has_user_pass()) else { return Ok(options) };
+    let decode = |part: &str| match percent_decode_str(part).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err("the user or password is no text in UTF-8".to_owned()),
+    };
+    let user = decode(server.username().unwrap_or_default())?;
+    Ok(match server.password() {
+        Some(password) => options.user_and_password(user, decode(password)?),
+        None => options.token(user),
+    })
 }
 
 fn note(event: &Event) {

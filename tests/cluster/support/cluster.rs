@@ -69,8 +69,7 @@ impl Cluster {
     /// Starts a node that does not run.
     pub async fn start_node(&mut self, index: usize) {
         let node = &self.nodes[index];
-        let (database_url, nats_url) =
-            (node.database_url.clone(), format!("nats://127.0.0.1:{}", node.to_nats.port()));
+        let (database_url, nats_url) = (node.database_url.clone(), Nats::url(node.to_nats.port()));
         let settings = self.settings.clone();
         let start = move || {
             let mut all = vec!["--nats-url", &nats_url, "--workers", "1"];

@@ -17,6 +17,11 @@ impl Nats {
         nats
     }
 
+    /// What its clients are given, to reach it through `port`.
+    pub fn url(port: u16) -> String {
+        format!("nats://snippetbox:p%40ss%2Fword@127.0.0.1:{port}")
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -42,6 +47,7 @@ impl Nats {
         let program = std::env::var("TEST_NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
         let child = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["--user", "snippetbox", "--pass", "p@ss/word"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
