@@ -6,9 +6,7 @@ use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Answer, Call, Database, PASSWORD, Persona, TestApp, on_both_databases, path_of, run,
-};
+use crate::support::{Answer, Call, Database, PASSWORD, Persona, TestApp, on_both_databases, path_of, run};
 
 on_both_databases![
     a_change_comes_too_late_when_its_credential_has_ended,
@@ -197,8 +195,7 @@ async fn a_change_that_waits_too_long_is_told_to_try_again(app: &TestApp) {
         }
     };
     let other = app.begin(&[lock]).await;
-    let problem =
-        ann.post_snippet(&json!({ "title": "T", "content": "C" })).await.problem(503, "overloaded");
+    let problem = ann.post_snippet(&json!({ "title": "T", "content": "C" })).await.problem(503, "overloaded");
     assert_eq!(problem.headers["retry-after"], "1");
     other.commit().await;
     ann.has_snippet(json!({})).await;
