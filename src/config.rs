@@ -256,6 +256,8 @@ fn origin(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::Settings;
 
     #[test]
@@ -268,6 +270,22 @@ mod tests {
             assert!(mistakes.contains(part), "{part} is missing in:\n{mistakes}");
         }
         assert_eq!(mistakes.lines().count(), 4, "{mistakes}");
+    }
+
+    #[test]
+    fn the_readme_lists_every_setting_as_it_is() {
+        let readme = include_str!("../README.md").lines();
+        let rows: Vec<String> = readme.filter(|line| line.starts_with("| `--")).map(str::to_owned).collect();
+        let command = Settings::command();
+        let settings = command.get_arguments().map(|setting| {
+            let help = setting.get_help().unwrap().to_string();
+            let (meaning, told) = help.split_once(" [default: ").unwrap_or((&help, "–]"));
+            let values: Vec<_> = setting.get_default_values().iter().filter_map(|it| it.to_str()).collect();
+            let default =
+                if values.is_empty() { told.trim_end_matches(']').to_owned() } else { values.join(",") };
+            format!("| `--{}` | {default} | {meaning} |", setting.get_long().unwrap())
+        });
+        assert_eq!(rows, settings.collect::<Vec<_>>());
     }
 
     #[test]

@@ -28,13 +28,19 @@ impl Key {
     /// The key of an address.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => Self::Address(v4.into()),
-                None => Self::Address(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
-            },
-            v4 @ IpAddr::V4(_) => Self::Address(v4),
-        }
+        Self::Address(subscriber(address))
+    }
+}
+
+/// What stands for all the addresses that one subscriber has.
+#[must_use]
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.into(),
+            None => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        },
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

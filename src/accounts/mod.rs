@@ -225,7 +225,7 @@ pub async fn change(
     change: AccountChange,
     allows: impl Fn(i64) -> bool,
 ) -> Result<User> {
-    let id = require_version(tx, caller, allows).await?;
+    let id = require_version(tx, caller, allows).await?.id;
     if let Some(password) = &change.password {
         let confirmed = confirm(tx, &password.proof).await;
         confirmed.map_err(|error| match error {
@@ -240,21 +240,26 @@ pub async fn change(
     store::find(tx.conn().await?, id).await?.ok_or(Error::NotFound("user"))
 }
 
-async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64) -> bool) -> Result<UserId> {
+async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64) -> bool) -> Result<User> {
     let id = caller.require(Scope::Write)?.id;
     let user = store::find(tx.conn().await?, id).await?.ok_or(Error::NotFound("user"))?;
-    if allows(user.version) { Ok(id) } else { Err(Error::Stale) }
+    if allows(user.version) { Ok(user) } else { Err(Error::Stale) }
 }
 
 /// Deletes the caller's account, if `allows` accepts its present version, with everything that is theirs, and ends
-/// their streams.
+/// their streams. The last administrator stays for as long as there are others, of whom nobody could become one.
+///
+/// The transaction must have begun with [`credentials::begin_last`].
 pub async fn delete(
     app: &App,
     tx: &mut WriteTx,
     caller: &Caller,
     allows: impl Fn(i64) -> bool,
 ) -> Result<()> {
-    let id = require_version(tx, caller, allows).await?;
+    let User { id, role, .. } = require_version(tx, caller, allows).await?;
+    if role == Role::Admin && store::needs_admin(tx.conn().await?, id).await? {
+        return Err(Error::Conflict("others have accounts, and nobody else administers them"));
+    }
     store::lock(tx.conn().await?, id).await?;
     snippets::delete_all_of(app, tx, caller).await?;
     chat::forget(app, tx, caller).await?;

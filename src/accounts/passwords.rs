@@ -131,3 +131,39 @@ impl Passwords {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Password, Passwords};
+    use crate::error::Error;
+
+    async fn fastest(passwords: &Passwords, hash: Option<String>) -> Duration {
+        let mut fastest = Duration::MAX;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            assert!(!passwords.verify(Password::guess("a wrong guess"), hash.clone()).await.unwrap());
+            fastest = fastest.min(begun.elapsed());
+        }
+        fastest
+    }
+
+    #[tokio::test]
+    async fn a_guess_at_nobody_takes_as_long_as_one_at_somebody() {
+        let passwords = Passwords::new(1).unwrap();
+        let hash = passwords.hash(Password("correct horse".into())).await.unwrap();
+        let (known, unknown) = (fastest(&passwords, Some(hash)).await, fastest(&passwords, None).await);
+        assert!(unknown > known / 2 && known > unknown / 2, "{known:?} and {unknown:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_a_core_is_told_so() {
+        let passwords = Passwords::new(1).unwrap();
+        let busy = passwords.core().await.unwrap();
+        let refused = passwords.hash(Password("correct horse".into())).await;
+        assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+        drop(busy);
+        passwords.hash(Password("correct horse".into())).await.unwrap();
+    }
+}

@@ -162,18 +162,20 @@ async fn new_password(
 
 /// Delete one's own account
 ///
-/// Everything that belongs to it goes too, and its streams end.
+/// Everything that belongs to it goes too, and its streams end. The last administrator stays while others have
+/// accounts; who deletes the last account leaves an empty installation, whose next user is its administrator.
 #[utoipa::path(
     tag = "accounts",
     params(("If-Match" = Option<String>, Header, description = "The version that is meant to be deleted")),
     responses(
         (status = 204, description = "Deleted"),
+        (status = 409, description = "It is the last administrator's, and others have accounts", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[delete("/v1/me")]
 async fn delete_me(app: web::Data<App>, Writer(caller): Writer, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = credentials::begin_alone(&app, &caller).await?;
+    let mut tx = credentials::begin_last(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())

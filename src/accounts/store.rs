@@ -84,6 +84,17 @@ pub(super) async fn lock(conn: Conn<'_>, id: UserId) -> Result<()> {
     Ok(())
 }
 
+/// Whether there are other users, and no other administrator among them.
+pub(super) async fn needs_admin(conn: Conn<'_>, id: UserId) -> Result<bool> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1)
+                AND NOT EXISTS (SELECT 1 FROM users WHERE id <> $1 AND role = 'admin')"
+    )
+    .bind(id)
+    .fetch_one(c)
+    .await?))
+}
+
 /// What everybody may know of a user, and its version.
 pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<(Profile, i64)>> {
     let row: Option<(Text, i64)> =

@@ -7,6 +7,7 @@
 
 use super::{Caller, store};
 use crate::{
+    accounts::Role,
     app::App,
     db::WriteTx,
     error::{Error, Result},
@@ -30,7 +31,23 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
 /// # Errors
 /// [`Error::Unauthenticated`] when the caller is unknown, or the credential has ended already.
 pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
-    let who = caller.require_user()?;
+    alone(app.db.write().await?, caller).await
+}
+
+/// Begins the transaction that deletes the caller's account. An administrator's holds the installation, and does so
+/// before the account: otherwise two of them could wait for each other.
+///
+/// # Errors
+/// Those of [`begin_alone`].
+pub async fn begin_last(app: &App, caller: &Caller) -> Result<WriteTx> {
     let mut tx = app.db.write().await?;
+    if caller.require_user()?.role == Role::Admin {
+        tx.hold_installation().await?;
+    }
+    alone(tx, caller).await
+}
+
+async fn alone(mut tx: WriteTx, caller: &Caller) -> Result<WriteTx> {
+    let who = caller.require_user()?;
     if store::hold_alone(&mut tx, who.credential).await? { Ok(tx) } else { Err(Error::CREDENTIAL_ENDED) }
 }

@@ -50,13 +50,27 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Whether `user` is the first user that this installation ever had; only one call ever answers yes.
+    /// Holds the installation: until the transaction ends no other one does, so none makes the first user or lets the
+    /// last administrator go.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn hold_installation(&mut self) -> Result<()> {
+        let conn = self.conn().await?;
+        // On SQLite a transaction that writes is alone.
+        let sql = conn.sql("SELECT id FROM installation", "SELECT id FROM installation FOR UPDATE");
+        on_conn!(conn, |c| sqlx::query(sql).execute(c).await.map(drop)?);
+        Ok(())
+    }
+
+    /// Whether `user` is the first one of an installation that has none.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_first_user(&mut self, user: Uuid) -> Result<bool> {
+        self.hold_installation().await?;
         Ok(on_conn!(self.conn().await?, |c| sqlx::query(
-            "UPDATE installation SET first_user = $1 WHERE first_user IS NULL"
+            "UPDATE installation SET first_user = $1 WHERE NOT EXISTS (SELECT 1 FROM users)"
         )
         .bind(user)
         .execute(c)

@@ -164,23 +164,33 @@ fn kind(error: &Error) -> Kind {
 
 fn database_kind(error: &sqlx::Error) -> Kind {
     match error {
-        // SQLITE_FULL, and PostgreSQL's disk_full.
-        sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("13" | "53100")) => STORAGE_FULL,
-        // PostgreSQL's query_canceled: the statement took longer than it may.
-        sqlx::Error::Database(e) if e.code().as_deref() == Some("57014") => OVERLOADED,
-        // SQLITE_BUSY, and PostgreSQL's classes for lost connections, resources and operator intervention.
-        sqlx::Error::Database(e)
-            if e.code()
-                .is_some_and(|c| c == "5" || ["08", "53", "57"].iter().any(|class| c.starts_with(class))) =>
-        {
-            UNAVAILABLE
-        }
+        sqlx::Error::Database(error) => error.code().map_or(INTERNAL, |code| code_kind(&code)),
         // A connection that ends before the first answer is, to the driver, a server that says something unknown.
         sqlx::Error::Io(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => UNAVAILABLE,
         _ => INTERNAL,
+    }
+}
+
+/// By a code of PostgreSQL, which has five characters, or of SQLite, a smaller number with its kind in the last byte.
+fn code_kind(code: &str) -> Kind {
+    match code {
+        // PostgreSQL's disk_full.
+        "53100" => STORAGE_FULL,
+        // serialization_failure, deadlock_detected, lock_not_available and query_canceled: another try may do.
+        "40001" | "40P01" | "55P03" | "57014" => OVERLOADED,
+        // Its classes for lost connections, resources and operator intervention.
+        _ if code.len() == 5 => {
+            let lost = ["08", "53", "57"].iter().any(|class| code.starts_with(class));
+            if lost { UNAVAILABLE } else { INTERNAL }
+        }
+        _ => match code.parse::<u16>().map(|code| code & 0xff) {
+            Ok(5) => OVERLOADED,    // SQLITE_BUSY
+            Ok(13) => STORAGE_FULL, // SQLITE_FULL
+            _ => INTERNAL,
+        },
     }
 }
 
@@ -258,5 +268,24 @@ impl ResponseError for Error {
             _ => {}
         }
         response.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_another_try_may_mend_is_no_mistake_of_the_server() {
+        for (kind, codes) in [
+            (OVERLOADED, &["40001", "40P01", "55P03", "57014", "5", "261", "517", "773"][..]),
+            (UNAVAILABLE, &["08006", "53300", "57P01"]),
+            (STORAGE_FULL, &["53100", "13"]),
+            (INTERNAL, &["42P01", "40002", "1", "787"]),
+        ] {
+            for code in codes {
+                assert_eq!(code_kind(code), kind, "{code}");
+            }
+        }
     }
 }

@@ -75,7 +75,8 @@ impl Hub {
         }
         metrics::counter!("snippetbox_deliveries_total").increment(queued);
         if let Some(ending) = &event.ending {
-            self.end_rights(ending, own.as_deref().map_or(&[], Vec::as_slice));
+            let [own, feed] = [&own, &feed].map(|list| list.as_deref().map_or(&[][..], Vec::as_slice));
+            self.end_rights(ending, own, feed);
         }
     }
 

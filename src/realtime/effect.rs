@@ -13,7 +13,7 @@ pub enum Effect {
     /// Earlier events of the topic leave their feed and take over this event's audience; whoever is outside that
     /// audience loses the topic.
     Withdraw,
-    /// The topic ends for everyone after this event.
+    /// The topic ends for everyone after this event. Where the event is told on a feed, earlier events leave that.
     End,
     /// This user (unless it is one who sees all) loses the topic.
     Expel(Uuid),
@@ -66,6 +66,8 @@ pub struct Ending {
     pub kind: Box<str>,
     /// The topic.
     pub topic: Key,
+    /// Whether the event is told on a feed.
+    pub fed: bool,
     /// The one user who may see the event.
     pub audience: Option<Uuid>,
     /// The effect.
@@ -73,6 +75,11 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Whether earlier events of the topic leave their feed.
+    pub(super) fn withdraws(&self) -> bool {
+        self.effect == Effect::Withdraw || (self.effect == Effect::End && self.fed)
+    }
+
     /// Whether it ends what somebody has on a topic, or one of the `guards` on which it stands.
     pub(super) fn takes(&self, key: &Key, viewer: Viewer, guards: &[Key]) -> bool {
         guards.contains(&self.topic) || (self.topic == *key && !self.keeps(viewer))

@@ -133,7 +133,8 @@ impl Event {
         let subjects = row.subjects.map_or_else(Vec::new, |subjects| subjects.0);
         let ending = |effect| {
             let (kind, topic) = (row.r#type.as_str().into(), Key::clone(&topic));
-            Arc::new(Ending { seq, kind, topic, audience: row.audience, effect })
+            let (fed, audience) = (row.feed.is_some(), row.audience);
+            Arc::new(Ending { seq, kind, topic, fed, audience, effect })
         };
         let ending = row.effect.map(|name| Effect::of(name, subjects).map(ending)).transpose()?;
         Ok(Self {

@@ -68,8 +68,10 @@ macro_rules! insert {
 /// # Errors
 /// When the database refuses.
 pub async fn append(tx: &mut WriteTx, event: NewEvent<'_>) -> Result<()> {
-    if event.effect == Some(Effect::Withdraw) {
-        withdraw(tx, &event.topic, event.audience).await?;
+    match event.effect {
+        Some(Effect::Withdraw) => withdraw(tx, &event.topic, event.audience).await?,
+        Some(Effect::End) if event.feed.is_some() => take_from_feed(tx, &event.topic).await?,
+        _ => {}
     }
     bind(tx.later(insert!(""), insert!("")), event).run().await
 }
@@ -104,6 +106,12 @@ async fn withdraw(tx: &mut WriteTx, topic: &str, audience: Option<Uuid>) -> Resu
     const WITHDRAW: &str =
         "UPDATE events SET feed = NULL, audience = COALESCE($2, audience) WHERE topic = $1";
     tx.later(WITHDRAW, WITHDRAW).bind(topic).bind(audience).run().await
+}
+
+/// Takes the earlier events of a topic that ends out of their feed: nobody can ask for the topic itself any more.
+async fn take_from_feed(tx: &mut WriteTx, topic: &str) -> Result<()> {
+    const TAKE: &str = "UPDATE events SET feed = NULL WHERE topic = $1 AND feed IS NOT NULL";
+    tx.later(TAKE, TAKE).bind(topic).run().await
 }
 
 /// The log of this installation, with its newest part in memory.

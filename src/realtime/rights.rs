@@ -52,7 +52,7 @@ impl Hub {
     /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
     pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
         for ending in self.log().endings(as_of).ok_or(Error::Overloaded)? {
-            if ending.effect == Effect::Withdraw {
+            if ending.withdraws() {
                 connection.withdraw(&ending);
             }
             if connection.listens_to(&ending.topic) {
@@ -77,13 +77,17 @@ impl Hub {
     }
 
     /// Ends the rights that an event takes away, of those who listen to its topic and of those who have got earlier
-    /// events of it through its feed.
-    pub(super) fn end_rights(&self, ending: &Ending, listeners: &[Rc<Connection>]) {
+    /// events of it through its feed: some of its followers, unless it has left the feed before.
+    pub(super) fn end_rights(
+        &self,
+        ending: &Ending,
+        listeners: &[Rc<Connection>],
+        followers: &[Rc<Connection>],
+    ) {
         self.node.end_rights();
-        if ending.effect == Effect::Withdraw {
-            for connection in &self.connections() {
-                connection.withdraw(ending);
-            }
+        let all = if ending.effect == Effect::Withdraw { self.connections() } else { Vec::new() };
+        for connection in all.iter().chain(followers) {
+            connection.withdraw(ending);
         }
         for connection in listeners {
             self.take_effect(ending, connection);

@@ -1,6 +1,9 @@
 //! The newest events of the log in memory, so that delivery and nearly all resumes never touch the database.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -13,6 +16,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Ring {
     events: VecDeque<Arc<Event>>,
+    /// The places of those that are told on a feed, by topic: where a topic ends, nobody looks through all of them.
+    fed: HashMap<Key, VecDeque<u64>>,
     head: u64,
     bytes: usize,
     limit: usize,
@@ -29,7 +34,7 @@ const ENDINGS: usize = 4_096;
 impl Ring {
     pub(super) fn new(head: u64, limit: usize) -> Self {
         let (events, endings) = (VecDeque::new(), VecDeque::new());
-        Self { events, head, bytes: 0, limit, endings, endings_after: head }
+        Self { events, fed: HashMap::new(), head, bytes: 0, limit, endings, endings_after: head }
     }
 
     /// The place of the newest event.
@@ -45,6 +50,7 @@ impl Ring {
         }
         if event.seq > self.head + 1 {
             self.events.clear();
+            self.fed.clear();
             self.bytes = 0;
             self.endings.clear();
             self.endings_after = event.seq - 1;
@@ -54,10 +60,24 @@ impl Ring {
         }
         self.head = event.seq;
         self.bytes += event.size() + OVERHEAD;
+        if event.feed.is_some() {
+            self.fed.entry(Key::clone(&event.topic)).or_default().push_back(event.seq);
+        }
         self.events.push_back(event);
         while self.bytes > self.limit && self.events.len() > 1 {
-            if let Some(oldest) = self.events.pop_front() {
-                self.bytes -= oldest.size() + OVERHEAD;
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.events.pop_front() else { return };
+        self.bytes -= oldest.size() + OVERHEAD;
+        if oldest.feed.is_some()
+            && let Some(places) = self.fed.get_mut(&oldest.topic)
+        {
+            places.pop_front();
+            if places.is_empty() {
+                self.fed.remove(&oldest.topic);
             }
         }
     }
@@ -97,14 +117,28 @@ impl Ring {
     }
 
     fn remember(&mut self, ending: &Arc<Ending>) {
-        if ending.effect == Effect::Withdraw {
-            self.withdraw(&ending.topic, ending.audience);
+        let fed = if ending.withdraws() { self.fed.remove(&ending.topic) } else { None };
+        match ending.effect {
+            Effect::Withdraw => self.withdraw(&ending.topic, ending.audience),
+            _ => self.take_from_feed(fed.unwrap_or_default()),
         }
         self.endings.push_back(Arc::clone(ending));
         if self.endings.len() > ENDINGS
             && let Some(oldest) = self.endings.pop_front()
         {
             self.endings_after = oldest.seq;
+        }
+    }
+
+    fn take_from_feed(&mut self, places: VecDeque<u64>) {
+        let Some(oldest) = self.events.front().map(|event| event.seq) else { return };
+        for place in places {
+            let index = place.checked_sub(oldest).and_then(|index| usize::try_from(index).ok());
+            if let Some(event) = index.and_then(|index| self.events.get_mut(index)) {
+                let withdrawn = event.withdrawn(None);
+                self.bytes -= event.size() - withdrawn.size();
+                *event = Arc::new(withdrawn);
+            }
         }
     }
 

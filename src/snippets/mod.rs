@@ -108,7 +108,7 @@ pub async fn find(app: &App, caller: &Caller, id: SnippetId) -> Result<Snippet> 
     if app.views.count(id, viewer, app.clock.now()) {
         app.realtime.tell_counted(&(id, viewer));
     }
-    snippet.views += app.views.pending(id);
+    snippet.views = app.views.total(id, snippet.views);
     Ok(snippet)
 }
 
@@ -151,7 +151,7 @@ pub async fn list(
         for page in pages {
             let mut listed = store::page(conn.conn(), &page).await?;
             for snippet in &mut listed.snippets {
-                snippet.views += app.views.pending(snippet.id);
+                snippet.views = app.views.total(snippet.id, snippet.views);
             }
             found.insert(page, Arc::new(listed));
         }
@@ -173,7 +173,7 @@ pub async fn listed(
         it.visibility == Visibility::Public || caller.user() == Some(it.owner.id) || caller.is_admin()
     });
     for snippet in &mut found {
-        snippet.views += app.views.pending(snippet.id);
+        snippet.views = app.views.total(snippet.id, snippet.views);
     }
     Ok(found.into_iter().map(|snippet| (snippet.id, snippet)).collect())
 }
@@ -201,7 +201,7 @@ pub async fn change(
         tags: change.tags.unwrap_or(old.tags),
         visibility: change.visibility.unwrap_or(before),
         version: old.version + 1,
-        views: old.views + app.views.pending(id),
+        views: app.views.total(id, old.views),
         updated_at: app.clock.now(),
         ..old
     };

@@ -186,14 +186,15 @@ pub(super) async fn delete_all_of(conn: Conn<'_>, owner: UserId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Result<()> {
-    on_conn!(conn, |c| sqlx::query("UPDATE snippets SET views = views + $2 WHERE id = $1")
-        .bind(id)
-        .bind(count)
-        .execute(c)
-        .await
-        .map(drop)?);
-    Ok(())
+/// Adds views; answers with how many there are now.
+pub(super) async fn add_views(conn: Conn<'_>, id: SnippetId, count: i64) -> Result<Option<i64>> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "UPDATE snippets SET views = views + $2 WHERE id = $1 RETURNING views"
+    )
+    .bind(id)
+    .bind(count)
+    .fetch_optional(c)
+    .await?))
 }
 
 pub(super) async fn page(conn: Conn<'_>, page: &PageKey) -> Result<Listed> {

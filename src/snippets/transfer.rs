@@ -10,7 +10,7 @@ pub async fn list_all_of(app: &App, filter: &Filter, after: Option<Position>, li
     let page = PageKey { filter: filter.clone(), all: true, after, limit };
     let mut listed = store::page(conn.conn(), &page).await?;
     for snippet in &mut listed.snippets {
-        snippet.views += app.views.pending(snippet.id);
+        snippet.views = app.views.total(snippet.id, snippet.views);
     }
     Ok(listed)
 }

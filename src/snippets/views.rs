@@ -10,7 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{SnippetId, store};
-use crate::{accounts::UserId, app::App, clock::Timestamp, credentials::Caller, dashboard, error::Result};
+use crate::{
+    accounts::UserId, app::App, clock::Timestamp, credentials::Caller, dashboard, error::Result, limits,
+};
 
 /// How long somebody who looks again is not counted again.
 const REST: Duration = Duration::from_hours(1);
@@ -27,10 +29,11 @@ pub enum Viewer {
 }
 
 impl Viewer {
-    /// The user, or where an unknown caller's request comes from.
+    /// The user, or where an unknown caller's request comes from: of IPv6 the network, in which one subscriber has any
+    /// number of addresses.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
-        caller.user().map_or(Self::Address(caller.address), Self::User)
+        caller.user().map_or(Self::Address(limits::subscriber(caller.address)), Self::User)
     }
 }
 
@@ -43,6 +46,8 @@ struct State {
     seen: HashMap<(SnippetId, Viewer), Timestamp>,
     /// In the order of the ids, in which the rows are locked: two nodes that write cannot block each other.
     pending: BTreeMap<SnippetId, i64>,
+    /// What the rows say, or will say in a moment, of the snippets whose views are or were just written.
+    written: HashMap<SnippetId, i64>,
     /// The same views by the minutes in which they happened, for the dashboard.
     minutes: BTreeMap<i64, i64>,
 }
@@ -75,10 +80,13 @@ impl Views {
         self.state().remember(snippet, viewer, now);
     }
 
-    /// How many views of a snippet are not written yet.
+    /// How many views a snippet has of which somebody has read a number in its row. Whether that was before or after
+    /// the row was last written, the answer is the same.
     #[must_use]
-    pub fn pending(&self, snippet: SnippetId) -> i64 {
-        self.state().pending.get(&snippet).copied().unwrap_or_default()
+    pub fn total(&self, snippet: SnippetId, read: i64) -> i64 {
+        let state = self.state();
+        let pending = state.pending.get(&snippet).copied().unwrap_or_default();
+        read.max(state.written.get(&snippet).copied().unwrap_or_default()) + pending
     }
 
     /// Some of what is pending.
@@ -97,10 +105,47 @@ impl Views {
         Counts { snippets, minutes }
     }
 
-    fn written(&self, counts: Counts) {
+    /// Takes what is about to be committed for written: from here on the rows say these numbers, or soon will.
+    fn write(&self, counts: Counts, rows: HashMap<SnippetId, i64>) -> Writing<'_> {
         let mut state = self.state();
-        subtract(&mut state.pending, counts.snippets);
-        subtract(&mut state.minutes, counts.minutes);
+        for (snippet, count) in &counts.snippets {
+            add(&mut state.pending, *snippet, -count);
+        }
+        for (minute, count) in &counts.minutes {
+            add(&mut state.minutes, *minute, -count);
+        }
+        state.written.extend(rows);
+        Writing { views: self, counts }
+    }
+
+    /// Forgets what the rows were last made to say: nobody has an older number in hand any more.
+    fn settle(&self) {
+        self.state().written.clear();
+    }
+}
+
+/// Views on their way to the database. Whatever ends the way early, they are pending again.
+struct Writing<'a> {
+    views: &'a Views,
+    counts: Counts,
+}
+
+impl Writing<'_> {
+    fn done(mut self) {
+        self.counts = Counts::default();
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.views.state();
+        for (snippet, count) in std::mem::take(&mut self.counts.snippets) {
+            add(&mut state.pending, snippet, count);
+            state.written.remove(&snippet);
+        }
+        for (minute, count) in std::mem::take(&mut self.counts.minutes) {
+            add(&mut state.minutes, minute, count);
+        }
     }
 }
 
@@ -123,36 +168,36 @@ impl State {
     }
 }
 
-fn subtract<K: Ord>(pending: &mut BTreeMap<K, i64>, counts: BTreeMap<K, i64>) {
-    for (key, count) in counts {
-        if let Some(left) = pending.get_mut(&key) {
-            *left -= count;
-            if *left <= 0 {
-                pending.remove(&key);
-            }
-        }
+fn add<K: Ord + Copy>(pending: &mut BTreeMap<K, i64>, key: K, count: i64) {
+    let sum = pending.entry(key).or_default();
+    *sum += count;
+    if *sum <= 0 {
+        pending.remove(&key);
     }
 }
 
 /// Writes the views down. One task of a node calls this: two at once would write the same views twice.
 ///
-/// The counts stay pending until they are committed, so that a failure loses none and no reader sees fewer.
+/// A failure loses none, and no reader sees a number that is too high or goes down.
 pub async fn flush_views(app: &App) -> Result<()> {
+    app.views.settle();
     loop {
         let counts = app.views.next();
         if counts.snippets.is_empty() {
             return Ok(());
         }
-        let mut tx = app.db.write().await?;
+        let (mut tx, mut rows) = (app.db.write().await?, HashMap::new());
         for (snippet, count) in &counts.snippets {
-            store::add_views(tx.conn().await?, *snippet, *count).await?;
+            let total = store::add_views(tx.conn().await?, *snippet, *count).await?;
+            rows.extend(total.map(|total| (*snippet, total)));
         }
         for (minute, count) in &counts.minutes {
             dashboard::count_views(&mut tx, *minute, *count).await?;
         }
-        tx.commit().await?;
         let full = counts.snippets.len() == STEP;
-        app.views.written(counts);
+        let writing = app.views.write(counts, rows);
+        tx.commit().await?;
+        writing.done();
         if !full {
             return Ok(());
         }
@@ -161,13 +206,13 @@ pub async fn flush_views(app: &App) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, time::Duration};
+    use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
     use chrono::DateTime;
     use uuid::Uuid;
 
     use super::{REMEMBERED, Viewer, Views};
-    use crate::{accounts::UserId, clock::Clock, snippets::SnippetId};
+    use crate::{accounts::UserId, clock::Clock, credentials::Caller, snippets::SnippetId};
 
     #[test]
     fn a_viewer_counts_once_an_hour() {
@@ -177,24 +222,52 @@ mod tests {
         for (snippet, viewer) in [(one, ann), (one, ann), (one, someone), (other, ann)] {
             views.count(snippet, viewer, clock.now());
         }
-        assert_eq!((views.pending(one), views.pending(other)), (2, 1));
+        assert_eq!((views.total(one, 0), views.total(other, 0)), (2, 1));
         clock.advance(Duration::from_mins(59));
         views.count(one, ann, clock.now());
-        assert_eq!(views.pending(one), 2);
+        assert_eq!(views.total(one, 0), 2);
         clock.advance(Duration::from_mins(1));
         views.count(one, ann, clock.now());
-        assert_eq!(views.pending(one), 3);
+        assert_eq!(views.total(one, 0), 3);
     }
 
     #[test]
-    fn what_came_while_writing_stays_pending() {
+    fn a_number_is_the_same_before_and_after_it_is_written() {
         let (clock, views) = (Clock::manual(DateTime::UNIX_EPOCH), Views::default());
         let snippet = SnippetId(Uuid::from_u128(1));
-        views.count(snippet, Viewer::User(UserId(Uuid::from_u128(1))), clock.now());
+        let look = |user| views.count(snippet, Viewer::User(UserId(Uuid::from_u128(user))), clock.now());
+        look(1);
+        look(2);
+        assert_eq!(views.total(snippet, 5), 7);
         let counts = views.next();
-        views.count(snippet, Viewer::User(UserId(Uuid::from_u128(2))), clock.now());
-        views.written(counts);
-        assert_eq!(views.pending(snippet), 1);
+        look(3); // While the others are written.
+        let writing = views.write(counts, HashMap::from([(snippet, 7)]));
+        assert_eq!((views.total(snippet, 5), views.total(snippet, 7)), (8, 8));
+        writing.done();
+        assert_eq!(
+            (views.total(snippet, 5), views.total(snippet, 7)),
+            (8, 8),
+            "5 was read before the commit"
+        );
+        views.settle();
+        drop(views.write(views.next(), HashMap::from([(snippet, 8)]))); // The database refuses.
+        assert_eq!(views.total(snippet, 7), 8);
+        assert_eq!(views.next().snippets[&snippet], 1, "it is tried again");
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_viewer() {
+        let of = |address: &str| {
+            Viewer::of(&Caller {
+                identity: None,
+                address: address.parse().unwrap(),
+                as_of: 0,
+                connection: None,
+            })
+        };
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     }
 
     #[test]
@@ -205,6 +278,6 @@ mod tests {
             views.count(snippet, Viewer::User(UserId(Uuid::from_u128(viewer))), clock.now());
         }
         assert!(views.state().seen.len() <= REMEMBERED);
-        assert_eq!(usize::try_from(views.pending(snippet)).unwrap(), REMEMBERED + 1);
+        assert_eq!(usize::try_from(views.total(snippet, 0)).unwrap(), REMEMBERED + 1);
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use snippetbox::seal::digest;
 
-use crate::support::{Answer, PASSWORD, Persona, TestApp, on_both_databases, path_of};
+use crate::support::{Answer, Database, PASSWORD, Persona, TestApp, on_both_databases, path_of};
 
 on_both_databases![
     every_post_is_answered_again_without_a_second_effect,
@@ -18,6 +18,7 @@ on_both_databases![
     another_body_under_the_same_key_is_refused,
     another_path_under_the_same_key_is_refused,
     of_many_at_once_one_has_an_effect,
+    a_repetition_is_refused_while_the_first_is_running,
     keys_belong_to_their_user,
     a_key_is_forgotten_after_a_day,
     a_malformed_key_is_refused,
@@ -256,4 +257,23 @@ async fn an_event_is_answered_again_when_the_history_has_ended_before_it(app: &T
     let second = ann.post(path, &event).once("key").await.expect(202);
     assert!(replayed(&second), "{second}");
     assert_eq!(essence(&second), essence(&first));
+}
+
+async fn a_repetition_is_refused_while_the_first_is_running(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let snippet = json!({ "title": "T", "content": "C" });
+    let hold = match app.database {
+        Database::Sqlite => "SELECT id FROM users", // Nobody else writes meanwhile.
+        Database::Postgres => "SELECT id FROM users FOR UPDATE",
+    };
+    let other = app.begin(&[hold]).await;
+    let mut first = ann.post_snippet(&snippet).once("a-key").into_future();
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut first).await;
+    assert!(early.is_err(), "the first one waits");
+    ann.post_snippet(&snippet).once("a-key").await.problem(409, "idempotency_in_progress");
+    other.commit().await;
+    let first = first.await.expect(201);
+    let third = ann.post_snippet(&snippet).once("a-key").await.expect(201);
+    assert!(!replayed(&first) && replayed(&third), "{third}");
+    assert_eq!(first.id(), third.id());
 }

@@ -6,7 +6,7 @@ use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Call, Database, PASSWORD, Persona, TestApp, on_both_databases, path_of};
+use crate::support::{Answer, Call, Database, PASSWORD, Persona, TestApp, on_both_databases, path_of, run};
 
 on_both_databases![
     a_change_comes_too_late_when_its_credential_has_ended,
@@ -17,6 +17,7 @@ on_both_databases![
     an_account_is_deleted_while_its_user_writes,
     a_session_ends_while_it_makes_stream_tokens,
     nobody_waits_who_may_not_write,
+    a_change_that_waits_too_long_is_told_to_try_again,
 ];
 
 /// Long enough for a request to come to where it has to wait; where it is not, the test shows less but is right.
@@ -176,4 +177,40 @@ async fn nobody_waits_who_may_not_write(app: &TestApp) {
         }
     }
     other.commit().await;
+}
+
+/// Starts the server again with another setting of PostgreSQL for all its connections.
+async fn restart_with_option(app: &TestApp, option: &str) {
+    let url = format!("{}?options=-c%20{option}", app.database_url());
+    app.restart_with(&["--database-url", &url]).await;
+}
+
+async fn a_change_that_waits_too_long_is_told_to_try_again(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let lock = match app.database {
+        Database::Sqlite => "SELECT id FROM users", // Nobody else writes: it waits for five seconds.
+        Database::Postgres => {
+            restart_with_option(app, "lock_timeout%3D200").await;
+            "SELECT id FROM users FOR UPDATE"
+        }
+    };
+    let other = app.begin(&[lock]).await;
+    let problem = ann.post_snippet(&json!({ "title": "T", "content": "C" })).await.problem(503, "overloaded");
+    assert_eq!(problem.headers["retry-after"], "1");
+    other.commit().await;
+    ann.has_snippet(json!({})).await;
+}
+
+async fn a_change_that_another_got_in_the_way_of_is_told_to_try_again(app: &TestApp) {
+    let ann = app.user("ann").await;
+    restart_with_option(app, "default_transaction_isolation%3Dserializable").await;
+    let change = ann.patch("/v1/me", &json!({ "name": "Anna" }));
+    let answer = overtaken(app, &["UPDATE users SET version = version + 1"], change, UNDER_WAY).await;
+    answer.problem(503, "overloaded");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: tests/run starts one"]
+fn on_postgres_a_change_that_another_got_in_the_way_of_is_told_to_try_again() {
+    run(Database::Postgres, &[], a_change_that_another_got_in_the_way_of_is_told_to_try_again);
 }

@@ -1,7 +1,8 @@
 //! The program as its operator meets it: mistakes at the start, signals at the end.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -43,6 +44,22 @@ fn mistakes_of_the_operator_are_one_clear_line() {
     let nobody = "postgres://nobody@127.0.0.1:1/none";
     assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", nobody], &[], "127.0.0.1:1/none");
     assert_is_told(&["--listen", "127.0.0.1:0", "--database-url", nobody], &[], "refused");
+}
+
+#[test]
+fn a_place_that_cannot_hold_the_data_is_one_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    std::fs::write(path("file"), "This is no database, but a text. ".repeat(200)).expect("a file");
+    std::fs::create_dir(path("folder")).expect("a folder");
+    for (flag, value, told) in [
+        ("--data-dir", path("file"), path("file")),
+        ("--data-dir", path("file/below"), path("file/below")),
+        ("--database-url", format!("sqlite://{}", path("folder")), path("folder")),
+        ("--database-url", format!("sqlite://{}", path("file")), path("file")),
+    ] {
+        assert_is_told(&["--listen", "127.0.0.1:0", flag, &value], &[], &told);
+    }
 }
 
 #[test]
@@ -96,22 +113,33 @@ async fn a_signal_ends_the_server_in_time_with_streams_open(app: &TestApp) {
         let ann = Persona { server: process.url.clone(), ..ann.clone() };
         let streams = join_all((0..100).map(|_| ann.subscribe("topics=snippets"))).await;
         let closing = tokio::task::spawn_local(join_all(streams.into_iter().map(async |mut stream| {
+            stream.retry = None; // What `ready` says is the same for all.
             let last = stream.until("closing").await;
+            let told = (Instant::now(), stream.retry.expect("when to come back"));
             assert_eq!(last.data, json!({ "reason": "shutdown" }));
             stream.ended().await;
+            told
         })));
         let ended = tokio::task::spawn_blocking(move || process.end_by(signal)).await.expect("it ends");
         let (status, took) = ended;
         assert!(status.success(), "SIG{signal}: {status}");
         assert!(took < Duration::from_secs(5), "SIG{signal}: ended after {took:?}");
-        closing.await.expect("every stream was told");
+        let (mut moments, retries): (Vec<_>, HashSet<_>) =
+            closing.await.expect("every stream was told").into_iter().unzip();
+        // They do not all come back at once: each has a time of its own, and they are told over the time to drain.
+        assert!(retries.iter().all(|retry| (1_000..5_000).contains(retry)), "{retries:?}");
+        assert!(retries.len() >= 20, "{retries:?}");
+        moments.sort_unstable();
+        let span = moments[moments.len() - 1] - moments[0];
+        assert!(span >= Duration::from_millis(500), "all were told within {span:?}");
     }
 }
 
 /// Archives of one node are none of another's, unless they share where they are.
 #[test]
 fn a_cluster_without_common_files_is_warned_of() {
-    let cluster = ["--database-url", "postgres://127.0.0.1:1/nowhere", "--nats-url", "nats://127.0.0.1:1"];
+    let database = ["--listen", "127.0.0.1:0", "--database-url", "postgres://127.0.0.1:1/nowhere"];
+    let cluster = [&database[..], &["--nats-url", "nats://127.0.0.1:1"]].concat();
     let (_, said) = run_to_its_end(&cluster, &[]);
     assert!(said.contains("WARN") && said.contains("--files-url"), "{said}");
     let (_, said) = run_to_its_end(&[&cluster[..], &["--files-url", "s3://files"]].concat(), &[]);

@@ -58,3 +58,33 @@ fn every_line_of_curl_works_as_it_stands() {
     assert_eq!(said.matches("\"title\":\"Missed\",\"content\"").count(), 5, "{said}");
     process.kill();
 }
+
+/// What the program says at its start is for the shell, too.
+#[test]
+#[ignore = "needs curl and bash: tests/run has them"]
+fn the_three_lines_of_the_greeting_work_as_they_stand() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&format!("sqlite://{}/snippetbox.db", folder.path().display()));
+    assert!(
+        process.greeting.lines().next().is_some_and(|line| line.contains("SQLite")),
+        "{}",
+        process.greeting
+    );
+    let is_curl = |line: &&str| line.starts_with("curl ");
+    let lines: Vec<&str> = process.greeting.lines().map(str::trim).filter(is_curl).collect();
+    let [register, create, follow] = lines[..] else { panic!("three lines: {}", process.greeting) };
+    // The last one follows for as long as one looks on.
+    let script = format!("{register}\n{create}\ntimeout 4 {follow} || [ $? = 124 ]");
+    let ran = Command::new("bash")
+        .args(["-e", "-c", &script])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let said = String::from_utf8([ran.stdout, ran.stderr].concat()).expect("text");
+    assert!(ran.status.success(), "{said}");
+    for due in [r#""role":"admin""#, r#""title":"Hello""#, "event: ready", "event: snippet_created"] {
+        assert!(said.contains(due), "no `{due}` in:\n{said}");
+    }
+    process.kill();
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Persona, TestApp, eventually, on_both_databases, path_of};
+use crate::support::{Database, PASSWORD, Persona, TestApp, eventually, on_both_databases, path_of};
 
 on_both_databases![
     a_token_is_shown_once,
@@ -25,6 +25,7 @@ on_both_databases![
     the_end_of_a_token_lies_ahead,
     tokens_need_a_credential,
     only_the_owner_revokes,
+    no_secret_is_in_the_database,
 ];
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -262,4 +263,61 @@ async fn only_the_owner_revokes(app: &TestApp) {
     let script = ann.with_scopes(&["read"]).await;
     bob.delete(&format!("/v1/tokens/{}", id_of_token(&ann).await)).await.problem(404, "not_found");
     script.get("/v1/me").await.expect(200);
+}
+
+/// Everything that is stored: the bytes of SQLite's files, or the rows of PostgreSQL, where bytes are shown in hex.
+async fn stored(app: &TestApp) -> Vec<u8> {
+    match app.database {
+        Database::Sqlite => {
+            let files =
+                ["snippetbox.db", "snippetbox.db-wal"].map(|name| format!("{}/{name}", app.data_dir()));
+            files.iter().flat_map(|file| std::fs::read(file).expect("a file of the database")).collect()
+        }
+        Database::Postgres => {
+            let rows = app.stored_bytes(
+                "SELECT convert_to(CAST(t AS TEXT), 'UTF8') FROM users t
+                 UNION ALL SELECT convert_to(CAST(t AS TEXT), 'UTF8') FROM credentials t
+                 UNION ALL SELECT convert_to(CAST(t AS TEXT), 'UTF8') FROM idempotency_keys t
+                 UNION ALL SELECT convert_to(CAST(t AS TEXT), 'UTF8') FROM events t",
+            );
+            rows.await.concat()
+        }
+    }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+async fn no_secret_is_in_the_database(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let wishes = [
+        ("/v1/sessions", ann.signed_out(), ann.right_credentials()),
+        ("/v1/tokens", ann.clone(), json!({ "name": "a script", "scopes": ["read"] })),
+        ("/v1/stream-tokens", ann.clone(), json!({})),
+    ];
+    let mut secrets = vec![PASSWORD.to_owned(), ann.token().to_owned(), "a-secret-key".to_owned()];
+    for (path, person, wish) in wishes {
+        for _ in 0..2 {
+            let key = format!("a-secret-key{path}");
+            let answer = person.post(path, &wish).once(&key).await.expect(201).json();
+            secrets.push(answer["token"].as_str().expect("a token").to_owned());
+        }
+    }
+    let stored = stored(app).await;
+    let holds = |text: &str| stored.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("ann@example.org") && holds("a script"), "these are the data");
+    for secret in secrets {
+        let secret = secret.rsplit('_').next().expect("the part behind the prefix");
+        assert!(secret.len() >= 10, "{secret}");
+        assert!(!holds(secret) && !holds(&hex(secret)), "{secret} is stored");
+    }
+    let hashes = match app.database {
+        Database::Sqlite => "SELECT CAST(password_hash AS BLOB) FROM users",
+        Database::Postgres => "SELECT convert_to(password_hash, 'UTF8') FROM users",
+    };
+    for hash in app.stored_bytes(hashes).await {
+        let hash = String::from_utf8(hash).expect("text");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    }
 }

@@ -1,14 +1,18 @@
 //! `/v1/users`
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, TestApp, on_both_databases};
+use crate::support::{PASSWORD, TestApp, on_both_databases, path_of};
 
 on_both_databases![
     registering_answers_the_account,
     the_first_user_is_the_admin_and_only_the_first,
     of_many_first_users_one_becomes_admin,
+    an_installation_that_is_empty_again_has_a_first_user_again,
+    the_last_admin_stays_while_there_are_others,
+    of_two_admins_who_leave_at_once_one_stays,
     an_address_is_taken_once,
     an_address_is_taken_once_by_many_at_once,
     limits_count_characters,
@@ -52,6 +56,45 @@ async fn of_many_first_users_one_becomes_admin(app: &TestApp) {
     };
     let users = join_all((0..6).map(register)).await;
     assert_eq!(users.iter().filter(|user| user["role"] == "admin").count(), 1, "{users:?}");
+}
+
+async fn an_installation_that_is_empty_again_has_a_first_user_again(app: &TestApp) {
+    app.admin().await.delete("/v1/me").await.expect(204);
+    for (email, role) in [("one@example.org", "admin"), ("two@example.org", "member")] {
+        let user = app.anonymous().post("/v1/users", &account(email)).await.expect(201).json();
+        assert_eq!(user["role"], role);
+    }
+}
+
+async fn the_last_admin_stays_while_there_are_others(app: &TestApp) {
+    let (ann, admin) = (app.user("ann").await, app.admin().await);
+    let snippet = path_of(&admin.has_snippet(json!({})).await);
+    admin.delete("/v1/me").await.problem(409, "conflict");
+    admin.get(&snippet).await.expect(200);
+    ann.delete("/v1/me").await.expect(204);
+    admin.delete("/v1/me").await.expect(204);
+}
+
+async fn of_two_admins_who_leave_at_once_one_stays(app: &TestApp) {
+    let (mut ann, _member) = (app.admin().await.clone(), app.user("member").await);
+    for round in 0..5 {
+        let bob = app.user(&format!("bob{round}")).await;
+        app.execute("UPDATE users SET role = 'admin' WHERE name LIKE 'bob%'").await;
+        // Whoever goes hands a room over to the other one.
+        for (owner, other) in [(&ann, &bob), (&bob, &ann)] {
+            let room = owner.post("/v1/rooms", &json!({ "name": "Den" })).await.expect(201).id();
+            let path = format!("/v1/rooms/{room}/members/{}", other.id);
+            owner.call(Method::PUT, &path).await.expect(201);
+        }
+        let leaving = join(ann.delete("/v1/me").into_future(), bob.delete("/v1/me").into_future());
+        let (one, other) = leaving.await;
+        let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 409], "{one}\n{other}");
+        if one.status == 204 {
+            ann = bob;
+        }
+    }
 }
 
 async fn an_address_is_taken_once(app: &TestApp) {

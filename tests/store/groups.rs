@@ -3,7 +3,9 @@
 use std::future::pending;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::error::Error;
@@ -141,4 +143,44 @@ fn commits(url: &str) -> usize {
     let frames = (32..log.len()).step_by(24 + page_size).filter(|at| at + 24 + page_size <= log.len());
     // Frames of an earlier round of the log have other salts.
     frames.filter(|at| log[at + 8..at + 16] == log[16..24] && number(at + 4) != 0).count()
+}
+
+/// More writes than may wait are refused at once, and the others are there when who held them up is done.
+#[test]
+fn more_writes_than_may_wait_are_refused_at_once() {
+    run(Database::Sqlite, async |db, url| {
+        let mut other = SqliteConnection::connect(url).await.expect("a connection");
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("a transaction");
+        for (kind, asks) in [("asking", true), ("silent", false)] {
+            let write = async |number: usize| {
+                let mut tx = db.write().await?;
+                insert(&mut tx, &format!("{kind} {number}"), Clock::system().now()).await?;
+                if asks {
+                    tx.conn().await?;
+                }
+                tx.commit().await
+            };
+            let mut writes: FuturesUnordered<_> = (0..1_200).map(write).collect();
+            let mut refused = 0;
+            while refused < 100 {
+                match writes.next().await.expect("there are more") {
+                    Err(Error::Overloaded) => refused += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("committed");
+            let mut written = 0;
+            while let Some(ended) = writes.next().await {
+                match ended {
+                    Ok(()) => written += 1,
+                    Err(Error::Overloaded) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(written >= 1_000 && refused + written == 1_200, "{written} and {refused}");
+            let found = emails(db).await.iter().filter(|email| email.starts_with(kind)).count();
+            assert_eq!(found, written, "{kind}");
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("a transaction");
+        }
+    });
 }

@@ -6,6 +6,7 @@ use crate::support::{Answer, Call, Persona, Problem, TestApp, on_both_databases}
 
 on_both_databases![
     too_many_requests_are_refused_with_the_time_to_wait with ["--rate-limit", "20"],
+    every_answer_tells_what_is_left with ["--rate-limit", "6"],
     one_users_limit_leaves_others_alone with ["--rate-limit", "20"],
     passwords_cannot_be_guessed_without_end with ["--sign-in-limit", "5"],
     signing_in_is_limited_whatever_the_general_limit_is with ["--sign-in-limit", "5", "--rate-limit", "0"],
@@ -39,6 +40,20 @@ async fn too_many_requests_are_refused_with_the_time_to_wait(app: &TestApp) {
     let anonymous = app.anonymous();
     let problem = limited(|| anonymous.get("/v1/snippets"), |answer| drop(answer.expect(200))).await;
     assert_says_when_to_come_back(&problem);
+}
+
+async fn every_answer_tells_what_is_left(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let missing = "/v1/snippets/00000000-0000-0000-0000-000000000000";
+    let stale = ann.patch("/v1/me", &json!({ "name": "Anna" })).header("If-Match", "\"9\"");
+    // One request of the six comes back in ten seconds.
+    for (call, status, left) in
+        [(ann.get("/v1/me"), 200, "r=5;t=10"), (ann.get(missing), 404, "r=4;t=20"), (stale, 412, "r=3;t=30")]
+    {
+        let answer = call.await.expect(status);
+        assert_eq!(answer.header("ratelimit-policy"), "\"default\";q=6;w=60");
+        assert_eq!(answer.header("ratelimit"), format!("\"default\";{left}"));
+    }
 }
 
 async fn one_users_limit_leaves_others_alone(app: &TestApp) {

@@ -147,7 +147,9 @@ async fn a_stream_is_logged_from_its_beginning_to_its_end(app: &TestApp) {
     let log = tempfile::NamedTempFile::new().expect("a file");
     let process = Process::start_logging(&app.database_url(), log.reopen().expect("the file"));
     let ann = Persona { server: process.url.clone(), ..ann };
-    let stream = ann.subscribe("topics=snippets").await;
+    let token = ann.post("/v1/stream-tokens", &json!({})).await.expect(201).json();
+    let token = token["token"].as_str().expect("a token");
+    let stream = ann.signed_out().subscribe(&format!("topics=snippets&access_token={token}")).await;
     let connection = stream.connection().to_owned();
     stream.disconnect();
     let text = eventually("its end is logged", async || {
@@ -159,6 +161,7 @@ async fn a_stream_is_logged_from_its_beginning_to_its_end(app: &TestApp) {
     assert!(line("/v1/events").contains("200"), "{text}");
     assert!(line("the stream ended").contains(&connection), "{text}");
     assert!(!text.contains("ERROR") && !text.contains("WARN"), "{text}");
+    assert!(!text.contains(token) && !text.contains(ann.token()), "no secret is logged: {text}");
     process.kill();
 }
 

@@ -15,6 +15,8 @@ on_both_databases![
     a_cursor_of_another_installation_is_a_gap,
     the_header_names_the_place_before_the_query_does,
     following_from_the_cursor_of_a_read_misses_nothing,
+    a_list_and_what_follows_from_its_cursor_are_everything,
+    what_is_too_old_is_told_as_a_gap with ["--history-age", "1d", "--history-memory", "1"],
     resuming_works_from_the_table_as_from_memory with ["--history-memory", "1"],
 ];
 
@@ -198,4 +200,63 @@ pub(super) async fn resuming_works_from_the_table_as_from_memory(app: &TestApp) 
     for number in 0..600 {
         assert_eq!(stream.next().await.data, number);
     }
+}
+
+/// The cursor is the place before the read: what is committed while the list is read comes again rather than never.
+async fn a_list_and_what_follows_from_its_cursor_are_everything(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let written = Cell::new(0);
+    let write = async |_| {
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(ann.has_snippet(json!({})).await["id"].clone());
+            written.set(written.get() + 1);
+        }
+        ids
+    };
+    let read = async {
+        let mut reads = Vec::new();
+        while written.get() < 96 {
+            let answer = ann.get("/v1/snippets?limit=100").await.expect(200);
+            let ids = |page: &Value| {
+                page["data"].as_array().expect("a list").iter().map(|it| it["id"].to_string()).collect()
+            };
+            let listed: HashSet<String> = ids(&answer.json());
+            reads.push((listed, answer.header("snippetbox-cursor").to_owned()));
+        }
+        reads
+    };
+    let (ids, reads) = tokio::join!(join_all((0..16).map(write)), read);
+    app.settled().await;
+    let all: HashSet<String> = ids.concat().iter().map(Value::to_string).collect();
+    let stream = ann.subscribe("topics=snippets&since=earliest").await;
+    let (mut history, mut stream) = (Vec::new(), stream);
+    while history.len() < all.len() {
+        let event = stream.next().await;
+        history.push((place(&event.id.expect("an id")), event.data["id"].to_string()));
+    }
+    for (mut seen, cursor) in reads {
+        let follows = history.iter().filter(|(at, _)| *at > place(&cursor));
+        seen.extend(follows.map(|(_, id)| id.clone()));
+        assert_eq!(seen, all, "a snippet is neither in a list nor behind its cursor {cursor}");
+    }
+}
+
+async fn what_is_too_old_is_told_as_a_gap(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let publish = async |data: u64| {
+        ann.publish("custom:x", &json!({ "type": "told", "data": data })).await.expect(202).id()
+    };
+    let (first, second) = (publish(1).await, publish(2).await);
+    app.clock.advance(Duration::from_secs(86_399));
+    publish(3).await;
+    app.clock.advance(Duration::from_secs(2));
+    crate::support::eventually("what is older than a day is gone", async || {
+        let stream = ann.subscribe(&format!("topics=custom:x&since={first}")).await;
+        (stream.ready["resume"] == "gap").then_some(())
+    })
+    .await;
+    let mut stream = ann.subscribe(&format!("topics=custom:x&since={second}")).await;
+    assert_eq!(stream.ready["resume"], "resumed");
+    assert_eq!(stream.next().await.data, 3);
 }

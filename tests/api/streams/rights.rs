@@ -10,6 +10,8 @@ on_both_databases![
     private_snippets_reach_their_owner_and_admins_alone,
     a_snippet_made_private_is_gone_for_others_live_and_replayed,
     a_deleted_snippet_ends_its_topic,
+    what_was_told_of_a_deleted_snippet_is_told_to_nobody_again,
+    each_visibility_is_told_to_those_who_may_see_it,
     a_revoked_credential_ends_its_streams,
     a_stream_token_ends_with_the_session_that_made_it,
     credentials_that_expire_end_the_stream_after_a_warning,
@@ -72,6 +74,34 @@ pub(super) async fn a_deleted_snippet_ends_its_topic(app: &TestApp) {
     assert_eq!(stream.next().await.kind, "topic_closed");
 }
 
+pub(super) async fn what_was_told_of_a_deleted_snippet_is_told_to_nobody_again(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let one = path_of(&ann.has_snippet(json!({ "title": "Deleted" })).await);
+    ann.patch(&one, &json!({ "content": "once more" })).await.expect(200);
+    ann.has_snippet(json!({ "title": "Of an account" })).await;
+    let kept = bob.has_snippet(json!({ "title": "Kept" })).await;
+    let mut feed = bob.subscribe("topics=snippets").await;
+    ann.delete(&one).await.expect(204);
+    ann.delete("/v1/me").await.expect(204);
+    for _ in 0..2 {
+        feed.until("snippet_deleted").await;
+    }
+    // What is left makes the same state: the snippet that is there, and two that were never heard of are gone.
+    for restarted in [false, true] {
+        if restarted {
+            app.restart_with(&[]).await; // The table alone says the same as the memory.
+        }
+        for reader in [&bob, app.admin().await, &app.anonymous()] {
+            let mut replay = reader.subscribe("topics=snippets&since=earliest").await;
+            let created = replay.next().await;
+            assert_eq!((created.kind.as_str(), &created.data["id"]), ("snippet_created", &kept["id"]));
+            for _ in 0..2 {
+                assert_eq!(replay.next().await.kind, "snippet_deleted");
+            }
+        }
+    }
+}
+
 pub(super) async fn a_revoked_credential_ends_its_streams(app: &TestApp) {
     let ann = app.user("ann").await;
     let phone = ann.sign_in().await;
@@ -129,4 +159,61 @@ pub(super) async fn a_deleted_account_ends_its_streams(app: &TestApp) {
     ann.delete("/v1/me").await.expect(204);
     assert_eq!(stream.next().await.kind, "closing");
     assert_eq!(feed.next().await.kind, "snippet_deleted");
+}
+
+/// What a stranger is told, from the creation to the end: `was` and `is` are what the snippet is before and after a
+/// change of its visibility, between a change of its title and its deletion.
+async fn each_visibility_is_told_to_those_who_may_see_it(app: &TestApp) {
+    const VISIBILITIES: [&str; 3] = ["public", "unlisted", "private"];
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    for (was, is) in VISIBILITIES.into_iter().flat_map(|was| VISIBILITIES.map(|is| (was, is))) {
+        let case = format!("from {was} to {is}");
+        app.settled().await;
+        let mut feed = bob.subscribe("topics=snippets").await;
+        let from = feed.ready["cursor"].as_str().expect("a cursor").to_owned();
+        let path = ann.has_snippet_that_is(was).await;
+        app.settled().await;
+        let topic = format!("topics=snippets:{}&presence=off", &path["/v1/snippets/".len()..]);
+        let follower = if was == "private" {
+            bob.get(&format!("/v1/events?{topic}")).await.problem(404, "not_found");
+            None
+        } else {
+            Some(bob.subscribe(&topic).await)
+        };
+        ann.patch(&path, &json!({ "title": "New" })).await.expect(200);
+        ann.patch(&path, &json!({ "visibility": is })).await.expect(200);
+        ann.delete(&path).await.expect(204);
+        ann.has_snippet(json!({ "title": "The end" })).await;
+
+        let mut fed = match (was, is) {
+            ("public", "public") => {
+                vec!["snippet_created", "snippet_updated", "snippet_updated", "snippet_deleted"]
+            }
+            ("public", _) => vec!["snippet_created", "snippet_updated", "snippet_deleted"],
+            (_, "public") => vec!["snippet_updated", "snippet_deleted"],
+            _ => vec![],
+        };
+        fed.push("snippet_created");
+        for kind in fed {
+            assert_eq!(feed.next().await.kind, kind, "the feed, {case}");
+        }
+        let mut replay = bob.subscribe(&format!("topics=snippets&since={from}")).await;
+        let left = if was == "public" || is == "public" {
+            &["snippet_deleted", "snippet_created"][..]
+        } else {
+            &["snippet_created"]
+        };
+        for kind in left {
+            assert_eq!(replay.next().await.kind, *kind, "the replay, {case}");
+        }
+        let followed: &[&str] = match is {
+            "private" => &["snippet_updated", "topic_closed"],
+            _ => &["snippet_updated", "snippet_updated", "snippet_deleted", "topic_closed"],
+        };
+        if let Some(mut follower) = follower {
+            for kind in followed {
+                assert_eq!(follower.next().await.kind, *kind, "the follower, {case}");
+            }
+        }
+    }
 }

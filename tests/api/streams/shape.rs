@@ -1,7 +1,9 @@
 //! What a stream looks like, and how it is changed while it is open.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, on_both_databases, path_of};
@@ -15,6 +17,10 @@ on_both_databases![
     types_and_echo_are_honoured,
     the_form_is_the_one_that_the_client_likes_best,
     heartbeats_come_by_the_clock with ["--heartbeat", "15s"],
+    a_heartbeat_comes_once_and_in_its_time with ["--workers", "1"],
+    ready_says_where_a_stream_begins,
+    what_holds_comes_before_history_and_history_before_news,
+    topics_come_in_one_order,
     malformed_and_forbidden_topics_are_refused,
     a_graceful_stop_says_so,
 ];
@@ -162,9 +168,83 @@ pub(super) async fn malformed_and_forbidden_topics_are_refused(app: &TestApp) {
 
 pub(super) async fn a_graceful_stop_says_so(app: &TestApp) {
     let mut stream = app.anonymous().subscribe("topics=snippets").await;
+    stream.retry = None; // What `ready` says is another time.
     app.stop().await;
     let last = stream.next().await;
     assert_eq!((last.kind.as_str(), &last.data["reason"]), ("closing", &json!("shutdown")));
     assert!(stream.retry.is_some_and(|retry| (1_000..5_000).contains(&retry)));
     stream.ended().await;
+}
+
+/// With one worker there is one hub, which looks at all its streams at the same time.
+async fn a_heartbeat_comes_once_and_in_its_time(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let mut first = ann.subscribe("topics=snippets").await;
+    app.clock.advance(Duration::from_secs(1));
+    let mut second = ann.subscribe("topics=snippets").await;
+    app.clock.advance(Duration::from_secs(14));
+    first.until("heartbeat").await;
+    ann.has_snippet(json!({})).await;
+    assert_eq!(second.kinds_until("snippet_created").await, ["snippet_created"], "none after 14 s");
+    app.clock.advance(Duration::from_secs(1));
+    assert_eq!(second.kinds_until("heartbeat").await, ["heartbeat"]);
+    app.clock.advance(Duration::from_secs(14));
+    first.until("heartbeat").await;
+    ann.has_snippet(json!({})).await;
+    assert_eq!(second.kinds_until("snippet_created").await, ["snippet_created"], "one in 15 s");
+}
+
+async fn ready_says_where_a_stream_begins(app: &TestApp) {
+    let ann = app.user("ann").await;
+    app.settled().await;
+    let cursor = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
+    let stream = ann.subscribe("topics=snippets,custom:x").await;
+    let expected = json!({
+        "connection_id": stream.connection(),
+        "resume": "fresh",
+        "replayed": 0,
+        "cursor": cursor,
+        "topics": ["snippets", "custom:x"],
+        "denied": [],
+        "heartbeat_s": 15.0,
+        "server_time": app.now(),
+    });
+    assert_eq!(stream.ready, expected);
+    assert_eq!(stream.retry, Some(2_000));
+}
+
+async fn what_holds_comes_before_history_and_history_before_news(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let path = ann.has_snippet_that_is("public").await;
+    ann.patch(&path, &json!({ "title": "Two" })).await.expect(200);
+    app.settled().await;
+    let topic = &path["/v1/snippets/".len()..];
+    let mut stream = ann.subscribe(&format!("topics=snippets:{topic}&since=earliest")).await;
+    assert_eq!(stream.ready["replayed"], 2);
+    ann.patch(&path, &json!({ "title": "Three" })).await.expect(200);
+    for kind in ["presence_state", "snippet_created", "snippet_updated", "snippet_updated"] {
+        assert_eq!(stream.next().await.kind, kind);
+    }
+}
+
+async fn topics_come_in_one_order(app: &TestApp) {
+    const TOPICS: [&str; 3] = ["custom:a", "custom:b", "custom:c"];
+    let ann = app.user("ann").await;
+    let mut stream = ann.subscribe("topics=custom:a,custom:b,custom:c").await;
+    let write = async |writer: usize| {
+        for number in 0..6 {
+            let event = json!({ "type": "told", "data": [writer, number] });
+            ann.publish(TOPICS[(writer + number) % 3], &event).await.expect(202);
+        }
+    };
+    join_all((0..16).map(write)).await;
+    let (mut places, mut told) = (Vec::new(), HashSet::new());
+    for _ in 0..16 * 6 {
+        let event = stream.next().await;
+        let id = event.id.expect("durable events have ids");
+        places.push(id.split_once('.').and_then(|(_, place)| place.parse::<u64>().ok()).expect("a place"));
+        told.insert((event.topic, event.data.to_string()));
+    }
+    assert!(places.is_sorted_by(|one, next| one < next), "{places:?}");
+    assert_eq!(told.len(), 16 * 6, "each of them once");
 }

@@ -12,6 +12,7 @@ on_both_databases![
     what_waits_for_a_revoked_token_is_not_sent,
     what_waits_of_a_snippet_made_private_is_not_sent,
     a_page_is_answered_as_soon_as_it_is_read with ["--heartbeat", "300s"],
+    of_what_is_not_kept_a_slow_reader_gets_the_newest,
     a_quiet_topic_is_not_reset_by_what_was_trimmed_elsewhere with ["--history-memory", "1"],
 ];
 
@@ -106,5 +107,24 @@ async fn a_quiet_topic_is_not_reset_by_what_was_trimmed_elsewhere(app: &TestApp)
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
     assert!(!text.contains("event: reset"), "nothing of its topic was trimmed");
+    // That it fell behind is told before it catches up, and has no place in the log: no `id:` in its chunk.
+    let [before, after] = text.split("event: lagged\ndata: ").collect::<Vec<_>>()[..] else {
+        panic!("it fell behind once: {} bytes", text.len());
+    };
+    assert!(before.ends_with("\r\n") && after.contains("event: told"), "{} bytes before", before.len());
     assert_eq!(text.matches("event: told").count(), 6);
+}
+
+async fn of_what_is_not_kept_a_slow_reader_gets_the_newest(app: &TestApp) {
+    const EVENTS: usize = 500;
+    let ann = app.user("ann").await;
+    let mut reader = ann.read_slowly("topics=custom:pointer").await;
+    let filler = "x".repeat(2_000);
+    for number in 0..EVENTS {
+        let event = json!({ "type": "moved", "data": [number, filler], "ephemeral": true });
+        ann.publish("custom:pointer", &event).await.expect(202);
+    }
+    let last = format!("[{},", EVENTS - 1);
+    let got = count_until(&mut reader, "event: moved", &last).await;
+    assert!(got < EVENTS / 2, "{got} of {EVENTS} have waited");
 }

@@ -1,6 +1,6 @@
 //! Readers that take nothing cost the others nothing, and are closed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,6 +14,9 @@ on_both_databases![stalled_readers_are_closed_and_complete_after_resuming with [
 
 const HEALTHY: usize = 500;
 const EVENTS: usize = 16;
+/// How many of them come before others stall.
+const ALONE: usize = 5;
+const STALL: Duration = Duration::from_secs(2);
 /// Together far more than a socket and a queue hold.
 const PAYLOAD: usize = 60_000;
 /// What may wait for one connection: 64 KiB, and the frame that was taken last.
@@ -39,24 +42,27 @@ pub(super) async fn stalled_readers_are_closed_and_complete_after_resuming(app: 
     let process = Process::start_with(&app.database_url(), &["--stall-timeout", "2s"]);
     let ann = Persona { server: process.url.clone(), ..ann };
     let address = process.url.trim_start_matches("http://");
-    let mut stalled = vec![stall(address).await, stall(address).await];
     let anonymous = ann.signed_out();
     let mut healthy = join_all((0..HEALTHY).map(|_| anonymous.subscribe("topics=snippets"))).await;
     let cursor = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
     let content = "x".repeat(PAYLOAD);
-    let mut warm = 0;
+    let (mut warm, mut stalled, mut took) = (0, Vec::new(), Vec::new());
     for number in 0..EVENTS {
+        if number == ALONE {
+            warm = process.resident_bytes(); // By now every connection has its buffers.
+            stalled = vec![stall(address).await, stall(address).await];
+        }
         ann.has_snippet(json!({ "title": format!("{number}"), "content": content })).await;
+        let acknowledged = Instant::now();
         let one_each = healthy.iter_mut().map(crate::support::EventStream::next);
         let told = join_all(one_each).await;
         assert!(
             told.iter().all(|event| event.data["title"] == format!("{number}")),
             "healthy readers keep up"
         );
-        if number == EVENTS / 4 {
-            warm = process.resident_bytes(); // By now every connection has its buffers.
-        }
+        took.push(acknowledged.elapsed());
     }
+    assert_undisturbed(&took[..ALONE], &took[ALONE..]);
     assert!(backlog(&ann).await <= stalled.len() * QUEUE, "what waits for stalled readers is bounded");
     let grown = process.resident_bytes().saturating_sub(warm);
     assert!(grown <= MEMORY, "{} MB more memory", grown >> 20);
@@ -70,6 +76,19 @@ pub(super) async fn stalled_readers_are_closed_and_complete_after_resuming(app: 
         assert_eq!(resumed.next().await.data["title"], format!("{number}"));
     }
     process.kill();
+}
+
+/// Healthy readers wait no longer for their events when others have stalled.
+fn assert_undisturbed(alone: &[Duration], beside: &[Duration]) {
+    let median = |spans: &[Duration]| {
+        let mut spans = spans.to_vec();
+        spans.sort_unstable();
+        spans[spans.len() / 2]
+    };
+    let usual = median(alone);
+    assert!(median(beside) <= 2 * usual, "{alone:?} alone, {beside:?} beside others that have stalled");
+    // None of them waits until those are closed.
+    assert!(beside.iter().all(|span| *span < usual + STALL), "{alone:?}, {beside:?}");
 }
 
 /// How many bytes wait in the server for all its connections, as its figures say.

@@ -112,6 +112,18 @@ impl EventStream {
         }
     }
 
+    /// The types of all events up to the next one of this type, heartbeats among them.
+    pub async fn kinds_until(&mut self, kind: &str) -> Vec<String> {
+        let mut kinds = Vec::new();
+        while kinds.last().is_none_or(|last| last != kind) {
+            match self.next_or_end().await {
+                Some(event) => kinds.push(event.kind),
+                None => self.give_up(&format!("ended before {kind}")),
+            }
+        }
+        kinds
+    }
+
     /// Waits for the server to end the stream, which must send nothing more.
     pub async fn ended(mut self) {
         while let Some(event) = self.next_or_end().await {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Process {
     child: Child,
     pub url: String,
+    /// What it said when it began to listen.
+    pub greeting: String,
 }
 
 fn program(arguments: &[&str]) -> Command {
@@ -48,11 +50,15 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("its output");
-        BufReader::new(output).read_line(&mut line).expect("it says where it listens");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
-        Self { child, url }
+        let mut greeting = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        while !greeting.contains("/docs/") {
+            let read = output.read_line(&mut greeting).expect("text");
+            assert!(read > 0, "it ended before it said where it listens: {greeting}");
+        }
+        let url = greeting.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.expect("a URL").to_owned();
+        Self { child, url, greeting }
     }
 
     /// The memory that the process has in use, in bytes.
@@ -71,8 +77,10 @@ impl Process {
 
     /// Sends a signal by its name.
     pub fn send(&self, signal: &str) {
-        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        // Of the shell, which is everywhere; the program of this name is not.
+        let kill = format!("kill -s {signal} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status();
+        assert!(sent.expect("the shell runs").success(), "the signal is sent");
     }
 
     /// Sends a signal by its name, and tells how the process ended and after how long.
