@@ -173,7 +173,7 @@ async fn new_password(
 )]
 #[delete("/v1/me")]
 async fn delete_me(app: web::Data<App>, Writer(caller): Writer, meant: IfMatch) -> Result<HttpResponse> {
-    let mut tx = credentials::begin_alone(&app, &caller).await?;
+    let mut tx = credentials::begin_last(&app, &caller).await?;
     super::delete(&app, &mut tx, &caller, |version| meant.allows(version)).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().cookie(ended_cookie()).finish())

@@ -25,12 +25,26 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
     Ok(tx)
 }
 
-/// Begins a transaction that ends credentials or the account: no other change of this user runs beside it.
+/// Begins a transaction that ends credentials: no other change of this user runs beside it.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] when the caller is unknown, or the credential has ended already.
 pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
-    let who = caller.require_user()?;
+    hold_alone(app.db.write().await?, caller).await
+}
+
+/// Begins a transaction that ends the account. Those of several users follow one another: each holds its own user
+/// and then needs the others to whom its rooms go, who may be about to end theirs.
+///
+/// # Errors
+/// As with [`begin_alone`].
+pub async fn begin_last(app: &App, caller: &Caller) -> Result<WriteTx> {
     let mut tx = app.db.write().await?;
+    store::hold_all_endings(&mut tx).await?;
+    hold_alone(tx, caller).await
+}
+
+async fn hold_alone(mut tx: WriteTx, caller: &Caller) -> Result<WriteTx> {
+    let who = caller.require_user()?;
     if store::hold_alone(&mut tx, who.credential).await? { Ok(tx) } else { Err(Error::CREDENTIAL_ENDED) }
 }

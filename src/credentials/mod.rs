@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::{
-    begin::{begin, begin_alone},
+    begin::{begin, begin_alone, begin_last},
     caller::{Caller, Identity, Kind, Scope},
 };
 use crate::{

@@ -90,6 +90,15 @@ pub(super) async fn hold(tx: &mut WriteTx, id: CredentialId) -> Result<()> {
         .await
 }
 
+/// The key of an advisory lock; any number that nothing else in the database uses.
+const ENDINGS: i64 = 0x7362_785f_656e_6473;
+
+/// Waits until no other transaction ends an account, and lets none do so until this one ends. SQLite has one writer
+/// at a time.
+pub(super) async fn hold_all_endings(tx: &mut WriteTx) -> Result<()> {
+    tx.later("SELECT $1 WHERE FALSE", "SELECT pg_advisory_xact_lock($1)").bind(ENDINGS).run().await
+}
+
 /// The same, while no other transaction holds a credential of this user. Tells whether it is there.
 pub(super) async fn hold_alone(tx: &mut WriteTx, id: CredentialId) -> Result<bool> {
     // PostgreSQL locks in the order in which a statement names the tables: the user comes first, always.
