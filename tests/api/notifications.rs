@@ -18,6 +18,7 @@ on_both_databases![
     wrong_notifications_are_refused,
     a_repetition_notifies_once,
     the_count_is_exact_under_many_writers_and_readers,
+    an_empty_page_and_its_count_are_of_one_moment,
     a_deleted_account_takes_its_notifications_along,
     the_topic_is_for_who_is_signed_in,
 ];
@@ -311,6 +312,27 @@ async fn the_count_is_exact_under_many_writers_and_readers(app: &TestApp) {
     found.0.sort();
     model.0.sort();
     assert_eq!(found.0, model.0, "the state read is the state followed");
+}
+
+/// What is unread comes and goes while others ask for it.
+async fn an_empty_page_and_its_count_are_of_one_moment(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let done = std::cell::Cell::new(false);
+    let write = async {
+        for _ in 0..100 {
+            notify(&ann, &ann, "Hello").await;
+            ann.post("/v1/notifications/read", &json!({})).await.expect(200);
+        }
+        done.set(true);
+    };
+    let read = || async {
+        while !done.get() {
+            let page = ann.get("/v1/notifications?unread=true&limit=1").await.expect(200).json();
+            let n_listed = page["data"].as_array().expect("a list").len();
+            assert_eq!(page["unread_count"], n_listed, "{page}");
+        }
+    };
+    tokio::join!(write, join_all((0..4).map(|_| read())));
 }
 
 /// What a client knows: the ids, and which of them are read.
