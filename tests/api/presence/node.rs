@@ -110,7 +110,7 @@ impl Node {
     /// Has a user say something that is nearly as much as they may.
     fn say(&self, user: u128, word: &str) {
         let fields = json!({ "word": word.repeat(900 / word.len()) }).as_object().cloned();
-        let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+        let newcomer = newcomer(user);
         let until = self.clock.now().plus(Duration::from_secs(60));
         let lease = Lease { device: "a device".into(), guards: Vec::new(), until, fields };
         let head = self.realtime.log.head();
@@ -377,7 +377,7 @@ async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
         assert_eq!(told == json!([]), !bob_keeps, "{effect:?} {topic}: {told}");
         for (user, holds) in [(2, false), (3, bob_keeps)] {
             let fields = json!({}).as_object().cloned();
-            let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+            let newcomer = newcomer(user);
             let until = node.clock.now().plus(Duration::from_secs(60));
             let lease = Lease { device: "a device".into(), guards: vec![GUARD.into()], until, fields };
             let leased = node.realtime.lease(&key, &newcomer, lease, bobs.as_of);
@@ -402,6 +402,11 @@ async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
     }
     drop(watcher);
     node.stop().await;
+}
+
+fn newcomer(user: u128) -> Newcomer {
+    let (user, profile) = (Uuid::from_u128(user), profile(user));
+    Newcomer { user, profile, sees_all: false, credential: Some(GUARD.into()) }
 }
 
 /// Something that is not kept, of a kind of its own where nothing like it waits.
