@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     effect::{Effect, Ending},
-    event::{Json, Key},
+    event::{Json, Key, is_own},
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -188,7 +188,8 @@ impl Roster {
             table.disarm(&removed);
             table.dirty.insert(Key::clone(&ending.topic));
         }
-        if ending.effect == Effect::End {
+        // What a lease stands on is somebody's own.
+        if ending.effect == Effect::End && is_own(&ending.topic) {
             table.end_leases(|guards| guards.contains(&ending.topic));
         }
         self.changed.notify_one();
