@@ -27,6 +27,7 @@ on_both_databases![
     who_is_not_let_in_was_never_there,
     what_begins_after_its_right_has_ended_does_not_hold,
     typing_ends_with_the_right_and_with_the_credential,
+    a_topic_that_has_ended_has_nobody_there_and_nobody_typing,
 ];
 
 const TOPIC: &str = "room:1";
@@ -401,6 +402,26 @@ async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
         assert_eq!(watcher.next_typing().await, json!({ "users": [] }));
     }
     drop(watcher);
+    node.stop().await;
+}
+
+/// Where nobody can ask for it any more, as the topic is gone, and the clock stands still.
+async fn a_topic_that_has_ended_has_nobody_there_and_nobody_typing(app: &TestApp) {
+    let node = Node::start(app).await;
+    let mut stream = node.open(2, Presence::Track);
+    node.say(3, "here");
+    node.realtime.start_typing(&Key::from(TOPIC), node.typist(4, None)).expect("the right holds");
+    assert_eq!(stream.next_typing().await["users"][0]["name"], "user 4");
+    assert_eq!(node.present().as_object().map(serde_json::Map::len), Some(2));
+    node.end(TOPIC, Effect::End).await;
+    eventually("nobody is there", async || (node.present() == json!({})).then_some(())).await;
+    eventually("nobody is typing", async || {
+        let mut newcomer = node.open(5, Presence::Observe);
+        newcomer.read();
+        newcomer.typing.is_none().then_some(())
+    })
+    .await;
+    drop(stream);
     node.stop().await;
 }
 
