@@ -7,7 +7,6 @@
 
 use super::{Caller, store};
 use crate::{
-    accounts::Role,
     app::App,
     db::WriteTx,
     error::{Error, Result},
@@ -26,28 +25,27 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<WriteTx> {
     Ok(tx)
 }
 
-/// Begins a transaction that ends credentials or the account: no other change of this user runs beside it.
+/// Begins a transaction that ends credentials: no other change of this user runs beside it.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] when the caller is unknown, or the credential has ended already.
 pub async fn begin_alone(app: &App, caller: &Caller) -> Result<WriteTx> {
-    alone(app.db.write().await?, caller).await
+    hold_alone(app.db.write().await?, caller).await
 }
 
-/// Begins the transaction that deletes the caller's account. An administrator's holds the installation, and does so
-/// before the account: otherwise two of them could wait for each other.
+/// Begins the transaction that deletes the caller's account. Those of several users follow one another, for each holds
+/// the installation before its user: it needs to know that an administrator stays, and then the users to whom its rooms
+/// go, who may be about to delete theirs.
 ///
 /// # Errors
 /// Those of [`begin_alone`].
 pub async fn begin_last(app: &App, caller: &Caller) -> Result<WriteTx> {
     let mut tx = app.db.write().await?;
-    if caller.require_user()?.role == Role::Admin {
-        tx.hold_installation().await?;
-    }
-    alone(tx, caller).await
+    tx.hold_installation().await?;
+    hold_alone(tx, caller).await
 }
 
-async fn alone(mut tx: WriteTx, caller: &Caller) -> Result<WriteTx> {
+async fn hold_alone(mut tx: WriteTx, caller: &Caller) -> Result<WriteTx> {
     let who = caller.require_user()?;
     if store::hold_alone(&mut tx, who.credential).await? { Ok(tx) } else { Err(Error::CREDENTIAL_ENDED) }
 }

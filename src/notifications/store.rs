@@ -16,8 +16,6 @@ struct Row {
     link: Option<Text>,
     read: bool,
     created_at: Timestamp,
-    #[sqlx(default)]
-    unread_count: i64,
 }
 
 impl Row {
@@ -30,6 +28,26 @@ impl Row {
             read: self.read,
             created_at: self.created_at,
         }
+    }
+}
+
+/// A row of a page: the count, and a notification unless the page is empty.
+#[derive(sqlx::FromRow)]
+struct PageRow {
+    unread: i64,
+    id: Option<NotificationId>,
+    kind: Option<String>,
+    message: Option<Text>,
+    link: Option<Text>,
+    read: Option<bool>,
+    created_at: Option<Timestamp>,
+}
+
+impl PageRow {
+    fn into_notification(self) -> Option<Notification> {
+        let Self { unread: _, id, kind, message, link, read, created_at } = self;
+        let row = Row { id: id?, kind: kind?, message: message?, link, read: read?, created_at: created_at? };
+        Some(row.into_notification())
     }
 }
 
@@ -55,10 +73,6 @@ pub(super) async fn count_fewer(conn: Conn<'_>, user: UserId, fewer: i64) -> Res
     .await?))
 }
 
-pub(super) async fn find_count(conn: Conn<'_>, user: UserId) -> Result<Option<i64>> {
-    read_count(conn, "SELECT unread FROM notification_counts WHERE user_id = $1", user).await
-}
-
 /// Reads the count, which nobody else can change until the transaction ends. Without a row there is nothing to
 /// count.
 pub(super) async fn lock_count(conn: Conn<'_>, user: UserId) -> Result<Option<i64>> {
@@ -66,10 +80,6 @@ pub(super) async fn lock_count(conn: Conn<'_>, user: UserId) -> Result<Option<i6
         "SELECT unread FROM notification_counts WHERE user_id = $1",
         "SELECT unread FROM notification_counts WHERE user_id = $1 FOR UPDATE",
     );
-    read_count(conn, sql, user).await
-}
-
-async fn read_count(conn: Conn<'_>, sql: &'static str, user: UserId) -> Result<Option<i64>> {
     Ok(on_conn!(conn, |c| sqlx::query_scalar(sql).bind(user).fetch_optional(c).await?))
 }
 
@@ -144,37 +154,33 @@ pub(super) async fn delete(conn: Conn<'_>, id: NotificationId) -> Result<()> {
     Ok(())
 }
 
-/// The count is read by the statement that reads the page, so that it is the count of that very moment.
+/// The count is read by the statement that reads the page, so that it is the count of that very moment. It has a row
+/// as soon as there was anything to count.
 macro_rules! page {
     ($which:literal) => {
         concat!(
-            "SELECT n.id, n.kind, n.message, n.link, n.read, n.created_at,
-                    (SELECT c.unread FROM notification_counts c WHERE c.user_id = $1) AS unread_count
-             FROM notifications n WHERE n.user_id = $1 AND n.id < $2 ",
+            "SELECT c.unread, n.id, n.kind, n.message, n.link, n.read, n.created_at
+             FROM notification_counts c
+             LEFT JOIN (SELECT id, kind, message, link, read, created_at FROM notifications
+                        WHERE user_id = $1 AND id < $2 ",
             $which,
-            " ORDER BY n.id DESC LIMIT $3"
+            " ORDER BY id DESC LIMIT $3) AS n ON TRUE
+             WHERE c.user_id = $1 ORDER BY n.id DESC"
         )
     };
 }
 
 /// The newest of a user's notifications before a place, and how many the user has not read.
 pub(super) async fn page(
-    mut conn: Conn<'_>,
+    conn: Conn<'_>,
     user: UserId,
     unread: bool,
     before: NotificationId,
     limit: i64,
 ) -> Result<(Vec<Notification>, i64)> {
-    let sql = if unread { page!("AND NOT n.read") } else { page!("") };
-    let rows: Vec<Row> = on_conn!(conn.again(), |c| sqlx::query_as(sql)
-        .bind(user)
-        .bind(before)
-        .bind(limit)
-        .fetch_all(c)
-        .await?);
-    let count = match rows.first() {
-        Some(row) => row.unread_count,
-        None => find_count(conn, user).await?.unwrap_or(0),
-    };
-    Ok((rows.into_iter().map(Row::into_notification).collect(), count))
+    let sql = if unread { page!("AND NOT read") } else { page!("") };
+    let rows: Vec<PageRow> =
+        on_conn!(conn, |c| sqlx::query_as(sql).bind(user).bind(before).bind(limit).fetch_all(c).await?);
+    let count = rows.first().map_or(0, |row| row.unread);
+    Ok((rows.into_iter().filter_map(PageRow::into_notification).collect(), count))
 }

@@ -73,7 +73,8 @@ pub async fn hold(
     let fields = fields.map(|Fields(fields)| checked(fields, "/meta")).transpose()?;
     let key = streams::gathering(app, caller, topic).await?;
     let profile = caller.actor()?.ok_or_else(|| Error::Internal("a user has no profile".into()))?;
-    let newcomer = Newcomer { user: who.id.0, profile, sees_all: caller.is_admin() };
+    let newcomer =
+        Newcomer { user: who.id.0, profile, sees_all: caller.is_admin(), credential: Some(device(who)) };
     let end = app.clock.now().plus(ttl);
     let expires_at = who.expires_at.map_or(end, |credential| credential.min(end));
     let guards = credentials::guards(caller).into_iter().map(Key::from).collect();

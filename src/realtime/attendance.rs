@@ -44,7 +44,8 @@ impl Hub {
         let viewer = connection.viewer;
         if let (Presence::Track, Some(user), Some(profile)) = (presence, viewer.user, profile) {
             self.node.end_rights();
-            let newcomer = Newcomer { user, profile: profile.clone(), sees_all: viewer.sees_all };
+            let credential = connection.guards().into_iter().next();
+            let newcomer = Newcomer { user, profile: profile.clone(), sees_all: viewer.sees_all, credential };
             self.node.roster.enter(key, &newcomer, connection.id);
         }
         connection.state.borrow_mut().enqueue(Waiting::Roster(Key::clone(key)), 0);

@@ -17,7 +17,7 @@ pub enum Effect {
     End,
     /// This user (unless it is one who sees all) loses the topic.
     Expel(Uuid),
-    /// Only these users (and those who see all) keep the topic.
+    /// Only these users (and those who see all) keep the topic; they stand in the order of their ids.
     Restrict(Vec<Uuid>),
 }
 
@@ -43,7 +43,8 @@ impl Effect {
         }
     }
 
-    pub(super) fn of(name: EffectName, subjects: Vec<Uuid>) -> Result<Self> {
+    pub(super) fn of(name: EffectName, mut subjects: Vec<Uuid>) -> Result<Self> {
+        subjects.sort_unstable();
         Ok(match name {
             EffectName::Withdraw => Self::Withdraw,
             EffectName::End => Self::End,
@@ -92,7 +93,7 @@ impl Ending {
             Effect::End => false,
             Effect::Expel(user) => viewer.sees_all || viewer.user != Some(*user),
             Effect::Restrict(users) => {
-                viewer.sees_all || viewer.user.is_some_and(|user| users.contains(&user))
+                viewer.sees_all || viewer.user.is_some_and(|user| users.binary_search(&user).is_ok())
             }
         }
     }

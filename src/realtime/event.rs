@@ -27,6 +27,12 @@ pub fn visible(key: &str) -> &str {
     key.split('@').next().unwrap_or(key)
 }
 
+/// Whether a key is that of a topic which somebody has for themselves.
+#[must_use]
+pub(super) fn is_own(key: &str) -> bool {
+    key.contains('@')
+}
+
 /// JSON on one line, in which nothing can break a frame or a line-based reader.
 ///
 /// U+2028, U+2029 and U+0085 are line breaks for some readers but not for JSON, so they are escaped too.

@@ -44,7 +44,28 @@ async fn changes(ann: &Persona) -> Vec<(Method, String, Value)> {
         ann.post("/v1/tokens", &json!({ "name": "a script", "scopes": ["read"] })).await.expect(201).id();
     let wish = json!({ "format": "zip" });
     let export = ann.post("/v1/exports", &wish).await.expect(202).id();
+    let room =
+        format!("/v1/rooms/{}", ann.post("/v1/rooms", &json!({ "name": "Den" })).await.expect(201).id());
+    let (messages, say) = (format!("{room}/messages"), json!({ "content": "x" }));
+    let said = ann.post(&messages, &say).await.expect(201).id();
+    let message = format!("{messages}/{said}");
+    let (notify, notice) =
+        (format!("/v1/users/{}/notifications", ann.id), json!({ "kind": "note", "message": "Hello" }));
+    let notification = format!("/v1/notifications/{}", ann.post(&notify, &notice).await.expect(201).id());
     vec![
+        (Method::POST, "/v1/rooms".to_owned(), json!({ "name": "Hall" })),
+        (Method::PATCH, room.clone(), json!({ "name": "Hall" })),
+        (Method::PUT, format!("{room}/members/{}", ann.id), Value::Null),
+        (Method::DELETE, format!("{room}/members/{}", ann.id), Value::Null),
+        (Method::PUT, format!("{room}/read"), json!({ "message_id": said })),
+        (Method::POST, messages, say.clone()),
+        (Method::PATCH, message.clone(), say),
+        (Method::DELETE, message, Value::Null),
+        (Method::DELETE, room, Value::Null),
+        (Method::POST, notify, notice),
+        (Method::PATCH, notification.clone(), json!({ "read": true })),
+        (Method::DELETE, notification, Value::Null),
+        (Method::POST, "/v1/notifications/read".to_owned(), json!({})),
         (Method::POST, "/v1/tokens".to_owned(), json!({ "name": "mine", "scopes": ["read"] })),
         (Method::POST, "/v1/stream-tokens".to_owned(), json!({})),
         (Method::POST, "/v1/snippets".to_owned(), json!({ "title": "T", "content": "C" })),
@@ -77,7 +98,7 @@ async fn a_change_comes_too_late_when_its_credential_has_ended(app: &TestApp) {
 }
 
 async fn a_change_comes_too_late_when_its_account_is_gone(app: &TestApp) {
-    let gone = ["DELETE FROM snippets", "DELETE FROM users WHERE role = 'member'"];
+    let gone = ["DELETE FROM rooms", "DELETE FROM snippets", "DELETE FROM users WHERE role = 'member'"];
     assert_all_come_too_late(app, &gone).await;
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Persona, TestApp, on_both_databases};
+use crate::support::{Call, Persona, TestApp, on_both_databases};
 
 on_both_databases![
     a_notification_reaches_its_user_and_nobody_else,
@@ -18,6 +18,7 @@ on_both_databases![
     wrong_notifications_are_refused,
     a_repetition_notifies_once,
     the_count_is_exact_under_many_writers_and_readers,
+    an_empty_page_and_its_count_are_of_one_moment,
     a_deleted_account_takes_its_notifications_along,
     the_topic_is_for_who_is_signed_in,
 ];
@@ -163,31 +164,49 @@ async fn a_list_goes_on_where_the_page_ended(app: &TestApp) {
     }
 }
 
+/// Everything that can be asked of a notification, of all of one's own, and of somebody else.
+pub fn calls(person: &Persona, one: &str, other: &Persona) -> [Call; 8] {
+    [
+        person.get("/v1/notifications"),
+        person.call(Method::HEAD, "/v1/notifications"),
+        person.get("/v1/notifications/events"),
+        person.get("/v1/events?topics=notifications"),
+        person.patch(one, &json!({ "read": true })),
+        person.post("/v1/notifications/read", &json!({})),
+        person.delete(one),
+        person.post(&format!("/v1/users/{}/notifications", other.id), &notice("Hello")),
+    ]
+}
+
 async fn everybody_may_do_what_the_table_says(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let admin = app.admin().await;
     let reader = ann.with_scopes(&["read"]).await;
     let notifier = bob.with_scopes(&["notify"]).await;
     let admins_token = admin.with_scopes(&["admin"]).await;
-    for (person, list, mark, mark_all, remove, send) in [
-        (&app.anonymous(), 401, 401, 401, 401, 401),
-        (&bob, 200, 404, 200, 404, 201),
-        (admin, 200, 404, 200, 404, 201),
-        (&reader, 200, 403, 403, 403, 403),
-        (&notifier, 403, 403, 403, 403, 201),
-        (&admins_token, 403, 403, 403, 403, 201),
-        (&ann, 200, 200, 200, 200, 201),
+    for (who, person, list, mark, mark_all, remove, send) in [
+        ("anonymous", &app.anonymous(), 401, 401, 401, 401, 401),
+        ("a stranger", &bob, 200, 404, 200, 404, 201),
+        ("an administrator", admin, 200, 404, 200, 404, 201),
+        ("a script that reads", &reader, 200, 403, 403, 403, 403),
+        ("a script that notifies", &notifier, 403, 403, 403, 403, 201),
+        ("a script of an administrator's", &admins_token, 403, 403, 403, 403, 201),
+        ("the owner", &ann, 200, 200, 200, 200, 201),
     ] {
         let one = path(&notify(&ann, &ann, "One").await);
-        for (call, status) in [
-            (person.get("/v1/notifications"), list),
-            (person.call(Method::HEAD, "/v1/notifications"), list),
-            (person.patch(&one, &json!({ "read": true })), mark),
-            (person.post("/v1/notifications/read", &json!({})), mark_all),
-            (person.delete(&one), remove),
-            (person.post(&format!("/v1/users/{}/notifications", ann.id), &notice("Hello")), send),
-        ] {
-            call.await.expect(status);
+        let statuses = [list, list, list, list, mark, mark_all, remove, send];
+        for (call, status) in calls(person, &one, &ann).into_iter().zip(statuses) {
+            let answer = call.await;
+            assert_eq!(answer.status.as_u16(), status, "{who}: {answer}");
+            // The answer to HEAD has no body.
+            if answer.status.is_client_error() && !answer.body.is_empty() {
+                let code = match status {
+                    401 => "unauthenticated",
+                    403 => "insufficient_scope",
+                    _ => "not_found",
+                };
+                answer.problem(status, code);
+            }
         }
     }
 }
@@ -293,6 +312,27 @@ async fn the_count_is_exact_under_many_writers_and_readers(app: &TestApp) {
     found.0.sort();
     model.0.sort();
     assert_eq!(found.0, model.0, "the state read is the state followed");
+}
+
+/// What is unread comes and goes while others ask for it.
+async fn an_empty_page_and_its_count_are_of_one_moment(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let done = std::cell::Cell::new(false);
+    let write = async {
+        for _ in 0..100 {
+            notify(&ann, &ann, "Hello").await;
+            ann.post("/v1/notifications/read", &json!({})).await.expect(200);
+        }
+        done.set(true);
+    };
+    let read = || async {
+        while !done.get() {
+            let page = ann.get("/v1/notifications?unread=true&limit=1").await.expect(200).json();
+            let n_listed = page["data"].as_array().expect("a list").len();
+            assert_eq!(page["unread_count"], n_listed, "{page}");
+        }
+    };
+    tokio::join!(write, join_all((0..4).map(|_| read())));
 }
 
 /// What a client knows: the ids, and which of them are read.

@@ -23,7 +23,8 @@ pub(super) async fn require_members(tx: &mut WriteTx, room: &Room, mentions: &Me
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }
 
-/// Notifies whoever is mentioned and was not `before`, except the author. The counts are held in the order of ids,
+/// Notifies whoever is mentioned and was not `before`, except the one who does so: who is not always the author, as
+/// the owner of the room may change what others said. The counts are held in the order of ids,
 /// so that two messages do not wait for each other.
 pub(super) async fn notify(
     app: &App,
@@ -33,11 +34,12 @@ pub(super) async fn notify(
     message: &Message,
     before: &[UserId],
 ) -> Result<()> {
+    let by = caller.require_user()?;
     let mut users = message.mentions.0.clone();
-    users.retain(|user| *user != message.user.id && !before.contains(user));
+    users.retain(|user| *user != by.id && !before.contains(user));
     users.sort_unstable();
     for user in users {
-        let text = format!("{} mentioned you in {}", message.user.name, room.name.as_str());
+        let text = format!("{} mentioned you in {}", by.name, room.name.as_str());
         let link = format!("/v1/rooms/{}/messages/{}", room.id, message.id);
         let notice = Notice::new(Kind::MENTION, &text, Some(link));
         notifications::notify(app, tx, Some(caller), user, notice).await?;

@@ -32,6 +32,8 @@ pub(in super::super) struct Told {
 struct ToldEntry {
     meta: Meta,
     sees_all: bool,
+    #[serde(default)]
+    credential: Option<Key>,
     /// Whether its stream was cut, so that whoever comes back takes it over.
     gone: bool,
     /// The open stream.
@@ -145,6 +147,7 @@ impl Table {
             .map(|entry| ToldEntry {
                 meta: entry.meta.clone(),
                 sees_all: entry.sees_all,
+                credential: entry.credential.clone(),
                 gone: matches!(entry.holder, Holder::Gone(_)),
                 connection: entry.holder.connection(),
                 device: entry.holder.device().cloned(),
@@ -158,7 +161,7 @@ impl Table {
     /// Puts an entry where its node has it. One that is known under its name may have moved here from another node, but
     /// one that waits for its user to come back never takes the place of one that has come back.
     fn place(&mut self, key: &Key, user: Uuid, profile: &Json, node: &Key, told: ToldEntry) {
-        let ToldEntry { meta, sees_all, gone, connection, device } = told;
+        let ToldEntry { meta, sees_all, credential, gone, connection, device } = told;
         let holder = Holder::Elsewhere { node: Key::clone(node), gone, connection, device, until: None };
         let known = self.entries(key, user).find(|entry| entry.meta.phx_ref == meta.phx_ref);
         if let Some(known) = known {
@@ -173,7 +176,8 @@ impl Table {
         let gathering = self.topics.entry(Key::clone(key)).or_default();
         let nobody = || Person { profile: profile.clone(), entries: Vec::new() };
         let person = gathering.people.entry(user).or_insert_with(nobody);
-        person.entries.push(Entry::new(id, holder, meta, sees_all));
+        person.profile = profile.clone();
+        person.entries.push(Entry::new(id, holder, meta, sees_all, credential));
     }
 
     fn places_of(&self, node: &Key) -> Vec<(Key, Uuid)> {

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::super::{
-    effect::Ending,
-    event::{Json, Key},
-    subscription::Viewer,
+use super::{
+    super::{
+        effect::Ending,
+        event::{Json, Key},
+        subscription::Viewer,
+    },
+    Newcomer,
 };
 use crate::{clock::Timestamp, error::Result};
 
@@ -80,13 +83,16 @@ pub(super) struct Entry {
     pub(super) holder: Holder,
     pub(super) meta: Meta,
     pub(super) sees_all: bool,
+    /// What its user came with.
+    #[serde(default)]
+    pub(super) credential: Option<Key>,
     #[serde(skip)]
     told: Told,
 }
 
 impl Entry {
-    pub(super) fn new(id: u64, holder: Holder, meta: Meta, sees_all: bool) -> Self {
-        Self { id, holder, meta, sees_all, told: Told::Nobody }
+    pub(super) fn new(id: u64, holder: Holder, meta: Meta, sees_all: bool, credential: Option<Key>) -> Self {
+        Self { id, holder, meta, sees_all, credential, told: Told::Nobody }
     }
 }
 
@@ -177,6 +183,19 @@ impl Gathering {
         let (old, told) = (std::mem::replace(&mut entry.meta, new), std::mem::take(&mut entry.told));
         let profile = person.profile.clone();
         self.forget(user, &profile, old, told);
+    }
+
+    /// An entry goes on with whoever has come back to it, and with what they may see and are called by now: another
+    /// name is another version.
+    pub(super) fn give_back(&mut self, to: &Newcomer, id: u64, phx_ref: Box<str>) {
+        let Some(person) = self.people.get_mut(&to.user) else { return };
+        let Some(entry) = person.entries.iter_mut().find(|entry| entry.id == id) else { return };
+        (entry.sees_all, entry.credential) = (to.sees_all, to.credential.clone());
+        if person.profile.as_str() != to.profile.as_str() {
+            person.profile = to.profile.clone();
+            let fields = entry.meta.fields.clone();
+            self.update(to.user, id, fields, phx_ref);
+        }
     }
 
     /// A version is no more. Where nobody has been told of it, nobody is told of its end: a join and a leave within

@@ -77,7 +77,7 @@ impl Roster {
                 let gathering: &mut Gathering = table.topics.entry(Key::clone(&key)).or_default();
                 let nobody = || Person { profile: profile.clone(), entries: Vec::new() };
                 let person = gathering.people.entry(user).or_insert_with(nobody);
-                person.entries.push(Entry::new(id, holder, entry.meta, entry.sees_all));
+                person.entries.push(Entry::new(id, holder, entry.meta, entry.sees_all, entry.credential));
             }
             table.dirty.insert(key);
         }

@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     effect::{Effect, Ending},
-    event::{Json, Key},
+    event::{Json, Key, is_own},
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -70,6 +70,8 @@ pub struct Newcomer {
     pub profile: Json,
     /// Whether the user keeps topics that are restricted to others.
     pub sees_all: bool,
+    /// What stands for the credential with which the user comes: by it a device is known again.
+    pub credential: Option<Key>,
 }
 
 /// A promise of a client without a stream to say again that it is there.
@@ -100,13 +102,18 @@ impl Roster {
         Self { clock, rules, prefix: prefix.into(), table: Mutex::default(), changed: Notify::new() }
     }
 
-    /// A connection begins to be on a topic. The oldest entry of the same user that waits for a cut stream to come
-    /// back becomes this connection's, as it is: nobody notices.
+    /// A connection begins to be on a topic. An entry of the same user that waits for a cut stream to come back becomes
+    /// this connection's, as it is, and nobody notices: the oldest of the same device, else the oldest.
     pub(super) fn enter(&self, key: &Key, newcomer: &Newcomer, connection: Uuid) {
         let mut table = self.lock();
-        let waiting = |entry: &Entry| entry.holder.is_waiting();
-        if table.hold(key, newcomer.user, waiting, &Holder::Connection(connection)).is_none() {
-            self.add(&mut table, key, newcomer, Holder::Connection(connection), Map::new());
+        let (holder, phx_ref) = (Holder::Connection(connection), self.next_ref(&mut table));
+        if let Some(id) = table.waiting_for(key, newcomer) {
+            table.hold(key, newcomer.user, |entry| entry.id == id, &holder);
+            if let Some(gathering) = table.topics.get_mut(key) {
+                gathering.give_back(newcomer, id, phx_ref);
+            }
+        } else {
+            self.add(&mut table, key, newcomer, holder, Map::new());
         }
         self.touch(table, key);
     }
@@ -181,7 +188,8 @@ impl Roster {
             table.disarm(&removed);
             table.dirty.insert(Key::clone(&ending.topic));
         }
-        if ending.effect == Effect::End {
+        // What a lease stands on is somebody's own.
+        if ending.effect == Effect::End && is_own(&ending.topic) {
             table.end_leases(|guards| guards.contains(&ending.topic));
         }
         self.changed.notify_one();
@@ -210,7 +218,7 @@ impl Roster {
         let nobody = || Person { profile: newcomer.profile.clone(), entries: Vec::new() };
         let person = gathering.people.entry(newcomer.user).or_insert_with(nobody);
         person.profile = newcomer.profile.clone();
-        person.entries.push(Entry::new(id, holder, meta, newcomer.sees_all));
+        person.entries.push(Entry::new(id, holder, meta, newcomer.sees_all, newcomer.credential.clone()));
         id
     }
 

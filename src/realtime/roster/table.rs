@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::event::Key,
+    Newcomer,
     gathering::{Entry, Gathering, Holder},
 };
 use crate::clock::Timestamp;
@@ -26,6 +27,13 @@ impl Table {
     pub(super) fn entries(&self, key: &Key, user: Uuid) -> impl Iterator<Item = &Entry> {
         let person = self.topics.get(key).and_then(|gathering| gathering.people.get(&user));
         person.into_iter().flat_map(|person| &person.entries)
+    }
+
+    /// The entry that waits for whoever comes now.
+    pub(super) fn waiting_for(&self, key: &Key, newcomer: &Newcomer) -> Option<u64> {
+        let waiting = || self.entries(key, newcomer.user).filter(|entry| entry.holder.is_waiting());
+        let same = waiting().find(|entry| entry.credential == newcomer.credential);
+        same.or_else(|| waiting().next()).map(|entry| entry.id)
     }
 
     /// Puts the first entry of a user that is meant under another holder, and answers with its id.

@@ -9,6 +9,7 @@ on_both_databases![
     what_somebody_wrote_goes_with_the_account,
     a_room_goes_to_the_eldest_member,
     a_room_without_another_member_goes_with_the_account,
+    owners_and_their_heirs_may_leave_at_the_same_moment,
 ];
 
 async fn what_somebody_wrote_goes_with_the_account(app: &TestApp) {
@@ -64,4 +65,21 @@ async fn a_room_without_another_member_goes_with_the_account(app: &TestApp) {
     ann.delete("/v1/me").await.expect(204);
     assert_eq!(stream.next().await.kind, "room_deleted");
     app.anonymous().get(&room).await.problem(404, "not_found");
+}
+
+/// Each is the heir of the other, and nobody is left.
+async fn owners_and_their_heirs_may_leave_at_the_same_moment(app: &TestApp) {
+    for round in 0..20 {
+        let (ann, bob) = (app.user(&format!("ann{round}")).await, app.user(&format!("bob{round}")).await);
+        let (anns, bobs) = (room_of(&ann, "private").await, room_of(&bob, "public").await);
+        add(&ann, &anns, &bob).await.expect(201);
+        add(&bob, &bobs, &ann).await.expect(201);
+        let (first, second) = tokio::join!(async { ann.delete("/v1/me").await.expect(204) }, async {
+            bob.delete("/v1/me").await.expect(204)
+        });
+        drop((first, second));
+        for room in [&anns, &bobs] {
+            app.admin().await.get(room).await.problem(404, "not_found");
+        }
+    }
 }

@@ -88,10 +88,14 @@ async fn whoever_leaves_a_private_room_loses_it(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let room = room_of(&ann, "private").await;
     add(&ann, &room, &bob).await.expect(201);
-    let mut lost = [follow(app, &bob, &room).await];
+    let (mut lost, mut kept) = ([follow(app, &bob, &room).await], follow(app, &ann, &room).await);
+    types(&bob, &room).await;
+    assert_eq!(kept.until("typing").await.data["users"][0]["name"], "bob");
     let since = Instant::now();
     remove(&bob, &room, &bob).await.expect(204);
     assert_closed(&mut lost[0], &room, "not_permitted", since).await;
+    assert_eq!(kept.until("typing").await.data, json!({ "users": [] }));
+    assert!(since.elapsed() < SOON, "it took {:?}", since.elapsed());
     assert_silent(app, &ann, &room, &mut lost).await;
     assert_denied(&bob, &room).await;
     // Whoever comes back has the whole history again.
@@ -195,24 +199,29 @@ async fn a_room_made_public_is_open_with_its_history(app: &TestApp) {
 /// Neither the stream nor the lease of somebody who has lost the room keeps them in sight.
 async fn presence_ends_with_the_right(app: &TestApp) {
     let (ann, bob, cid) = (app.user("ann").await, app.user("bob").await, app.user("cid").await);
+    let dan = app.user("dan").await;
     let room = room_of(&ann, "public").await;
-    add(&bob, &room, &bob).await.expect(201);
+    for person in [&bob, &dan] {
+        add(person, &room, person).await.expect(201);
+    }
     app.settled().await;
     let present = format!("/v1/presence/{}", topic(&room));
     let mut watcher = ann.subscribe(&format!("topics={}&presence=observe", topic(&room))).await;
     watcher.until("presence_state").await;
     let mut streams = Vec::new();
-    for person in [&bob, &cid] {
+    for person in [&bob, &cid, &dan] {
         streams.push(person.subscribe(&format!("topics={}", topic(&room))).await);
         put(person, &present, &json!({ "ttl_s": 60 })).await.expect(200);
     }
-    eventually("both are there", async || {
-        (ann.get(&present).await.expect(200).json()["count"] == 2).then_some(())
+    eventually("all are there", async || {
+        (ann.get(&present).await.expect(200).json()["count"] == 3).then_some(())
     })
     .await;
-    for (change, gone) in
-        [(ann.patch(&room, &json!({ "visibility": "private" })), &cid), (remove(&ann, &room, &bob), &bob)]
-    {
+    for (change, gone) in [
+        (ann.patch(&room, &json!({ "visibility": "private" })), &cid),
+        (remove(&ann, &room, &bob), &bob),
+        (remove(&dan, &room, &dan), &dan),
+    ] {
         let since = Instant::now();
         assert!(change.await.status.is_success());
         while watcher.until("presence_diff").await.data["leaves"].get(&gone.id).is_none() {}

@@ -120,8 +120,14 @@ async fn the_owner_of_the_room_may_change_what_others_said(app: &TestApp) {
     }
     cid.patch(&path, &json!({ "content": "x" })).await.problem(403, "forbidden");
     cid.delete(&path).await.problem(403, "forbidden");
-    let changed = ann.patch(&path, &json!({ "content": "Moderated" })).await.expect(200).json();
+    let change = json!({ "content": "Moderated", "mentions": [ann.id, bob.id, cid.id] });
+    let changed = ann.patch(&path, &change).await.expect(200).json();
     assert_eq!(changed["user"]["name"], "bob", "the author stays");
+    for person in [&bob, &cid] {
+        let list = person.get("/v1/notifications?limit=1").await.expect(200).json();
+        assert_eq!(list["data"][0]["message"], "ann mentioned you in Den", "who did so, not who wrote it");
+    }
+    assert_eq!(ann.get("/v1/notifications").await.expect(200).json()["data"], json!([]), "nor oneself");
     ann.delete(&path).await.expect(204);
 }
 

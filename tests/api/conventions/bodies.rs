@@ -51,7 +51,8 @@ async fn routes_with_bodies(person: &Persona) -> Vec<(Method, String)> {
     let notifications = format!("/v1/users/{}/notifications", person.id);
     let message = format!("{room}/messages/{NIL}");
     let more = [format!("{room}/messages"), notifications].map(|path| (Method::POST, path));
-    let puts = ["read", "typing"].map(|what| (Method::PUT, format!("{room}/{what}")));
+    let lease = room.replace("/v1/rooms/", "/v1/presence/chat:");
+    let puts = [format!("{room}/read"), format!("{room}/typing"), lease].map(|path| (Method::PUT, path));
     let patches = ["/v1/me".to_owned(), snippet, message, format!("/v1/notifications/{NIL}"), room];
     let posts = posts.map(|path| (Method::POST, path.to_owned()));
     let patches = patches.map(|path| (Method::PATCH, path));

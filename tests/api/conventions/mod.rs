@@ -40,6 +40,9 @@ async fn paths_with_get(person: &Persona) -> Vec<String> {
     paths.push(format!("/v1/users/{}", person.id));
     let room = path_of_room(person).await;
     paths.extend(["", "/members", "/messages", "/events"].map(|suffix| format!("{room}{suffix}")));
+    let message = person.post(&format!("{room}/messages"), &json!({ "content": "x" })).await.expect(201);
+    paths.push(message.header("location").to_owned());
+    paths.extend([room.replace("/v1/rooms/", "/v1/presence/chat:")]);
     paths.extend(["/v1/rooms", "/v1/notifications", "/v1/notifications/events"].map(str::to_owned));
     paths
 }

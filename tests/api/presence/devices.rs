@@ -10,6 +10,8 @@ use crate::support::{EventStream, Persona, TestApp, eventually, on_both_database
 on_both_databases![
     each_connection_is_a_meta_of_its_user,
     a_reconnect_within_the_grace_is_not_noticed,
+    each_device_comes_back_to_its_own_entry,
+    who_comes_back_is_seen_as_they_are_now,
     without_a_grace_a_cut_is_a_leave with ["--presence-grace", "0s"],
     an_update_is_told_in_place,
     each_update_has_a_name_of_its_own,
@@ -66,6 +68,69 @@ async fn a_reconnect_within_the_grace_is_not_noticed(app: &TestApp) {
         Some(vec![&bob.id])
     );
     assert_eq!(next.data["leaves"], json!({}), "nobody heard of the cut");
+}
+
+async fn each_device_comes_back_to_its_own_entry(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let topic = topic_of(&ann, "public").await;
+    let path = format!("/v1/presence/{topic}");
+    let (phone, desk) = (ann.sign_in().await, ann.sign_in().await);
+    let mut streams = Vec::new();
+    for (person, device) in [(&phone, "phone"), (&desk, "desk")] {
+        let (stream, _) = watch(person, &topic, "").await;
+        let call = person.patch(&path, &json!({ "device": device }));
+        call.header("Snippetbox-Connection-Id", stream.connection()).await.expect(200);
+        streams.push(stream);
+    }
+    for stream in streams {
+        cut(app, &ann, &topic, stream).await;
+    }
+    let said = async |person: &Persona, stream: &EventStream| {
+        let call = person.patch(&path, &json!({ "is_back": true }));
+        let answer = call.header("Snippetbox-Connection-Id", stream.connection()).await.expect(200).json();
+        let metas = answer["metas"].as_array().expect("metas").clone();
+        let back: Vec<Value> = metas.into_iter().filter(|meta| meta["is_back"] == true).collect();
+        back.iter().map(|meta| meta["device"].as_str().expect("a device").to_owned()).collect::<Vec<_>>()
+    };
+    let (desks, _) = watch(&desk, &topic, "").await;
+    assert_eq!(said(&desk, &desks).await, ["desk"], "the phone's is older");
+    // Somebody else's device is better than none: another credential, after a new sign-in.
+    let (anns, state) = watch(&ann, &topic, "").await;
+    assert_eq!(state[&ann.id]["metas"].as_array().map(Vec::len), Some(2));
+    assert_eq!(said(&ann, &anns).await, ["phone", "desk"]);
+}
+
+async fn who_comes_back_is_seen_as_they_are_now(app: &TestApp) {
+    let (ann, bob, admin) = (app.user("ann").await, app.user("bob").await, app.admin().await);
+    let topic = topic_of(&ann, "public").await;
+    let (mut watcher, state) = watch(&ann, &topic, "&presence=observe").await;
+    let mut known = Known::of(&state);
+    let plain = admin.with_scopes(&["read", "write"]).await;
+    let (bobs, _) = watch(&bob, &topic, "").await;
+    let (plains, _) = watch(&plain, &topic, "").await;
+    until(&mut watcher, &mut known, |known| known.users().len() == 2).await;
+    for (person, stream) in [(&bob, bobs), (admin, plains)] {
+        let connection = stream.connection().to_owned();
+        stream.disconnect();
+        eventually("the server has noticed the cut", async || {
+            let call = person.patch(&format!("/v1/presence/{topic}"), &json!({}));
+            (call.header("Snippetbox-Connection-Id", &connection).await.status == 404).then_some(())
+        })
+        .await;
+    }
+    // Another name is told.
+    bob.patch("/v1/me", &json!({ "name": "Robert" })).await.expect(200);
+    let (_bobs, _) = watch(&bob, &topic, "").await;
+    until(&mut watcher, &mut known, |known| known.0[&bob.id]["user"]["name"] == "Robert").await;
+    assert_eq!(known.0[&bob.id]["metas"].as_array().map(Vec::len), Some(1), "and is no second entry");
+    // An administrator who sees all stays where all others go.
+    let (_admins, _) = watch(admin, &topic, "").await;
+    let path = topic.replace("snippets:", "/v1/snippets/");
+    ann.patch(&path, &json!({ "visibility": "private" })).await.expect(200);
+    assert_eq!(watcher.next().await.kind, "snippet_updated");
+    until(&mut watcher, &mut known, |known| !known.users().contains(&bob.id.as_str())).await;
+    assert_eq!(known.users(), [&admin.id]);
+    assert_eq!(present(&ann, &topic).await["count"], 1);
 }
 
 async fn without_a_grace_a_cut_is_a_leave(app: &TestApp) {

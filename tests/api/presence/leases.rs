@@ -12,6 +12,7 @@ on_both_databases![
     a_lease_is_renewed_and_ended,
     each_device_has_a_lease_of_its_own,
     a_lease_ends_with_its_credential,
+    a_lease_is_no_longer_than_its_credential,
     bad_leases_are_refused_whole,
 ];
 
@@ -78,6 +79,23 @@ async fn a_lease_ends_with_its_credential(app: &TestApp) {
         .await;
     phone.delete("/v1/sessions/current").await.expect(204);
     until(&mut watcher, &mut known, |known| known.users().is_empty()).await;
+}
+
+async fn a_lease_is_no_longer_than_its_credential(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let topic = topic_of(&ann, "public").await;
+    let end = app.in_future(Duration::from_secs(30));
+    let wish = json!({ "name": "a script", "scopes": ["read", "write"], "expires_at": end });
+    let token = ann.post("/v1/tokens", &wish).await.expect(201).json();
+    let script = ann.with_token(token["token"].as_str().expect("the token is shown"));
+    for (ttl, expires_at) in [(10, app.in_future(Duration::from_secs(10))), (120, end)] {
+        let held = hold(&script, &topic, &json!({ "ttl_s": ttl })).await.expect(200).json();
+        assert_eq!(held["expires_at"], expires_at);
+    }
+    app.clock.advance(Duration::from_millis(29_999));
+    assert_eq!(present(&ann, &topic).await["count"], 1);
+    app.clock.advance(Duration::from_millis(1));
+    assert_eq!(present(&ann, &topic).await["count"], 0);
 }
 
 async fn bad_leases_are_refused_whole(app: &TestApp) {

@@ -4,7 +4,7 @@ mod devices;
 mod leases;
 mod node;
 mod phoenix;
-mod rights;
+pub mod rights;
 mod shape;
 
 use serde_json::{Value, json};

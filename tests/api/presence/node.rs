@@ -27,6 +27,7 @@ on_both_databases![
     who_is_not_let_in_was_never_there,
     what_begins_after_its_right_has_ended_does_not_hold,
     typing_ends_with_the_right_and_with_the_credential,
+    a_topic_that_has_ended_has_nobody_there_and_nobody_typing,
 ];
 
 const TOPIC: &str = "room:1";
@@ -110,7 +111,7 @@ impl Node {
     /// Has a user say something that is nearly as much as they may.
     fn say(&self, user: u128, word: &str) {
         let fields = json!({ "word": word.repeat(900 / word.len()) }).as_object().cloned();
-        let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+        let newcomer = newcomer(user);
         let until = self.clock.now().plus(Duration::from_secs(60));
         let lease = Lease { device: "a device".into(), guards: Vec::new(), until, fields };
         let head = self.realtime.log.head();
@@ -377,7 +378,7 @@ async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
         assert_eq!(told == json!([]), !bob_keeps, "{effect:?} {topic}: {told}");
         for (user, holds) in [(2, false), (3, bob_keeps)] {
             let fields = json!({}).as_object().cloned();
-            let newcomer = Newcomer { user: Uuid::from_u128(user), profile: profile(user), sees_all: false };
+            let newcomer = newcomer(user);
             let until = node.clock.now().plus(Duration::from_secs(60));
             let lease = Lease { device: "a device".into(), guards: vec![GUARD.into()], until, fields };
             let leased = node.realtime.lease(&key, &newcomer, lease, bobs.as_of);
@@ -402,6 +403,31 @@ async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
     }
     drop(watcher);
     node.stop().await;
+}
+
+/// Where nobody can ask for it any more, as the topic is gone, and the clock stands still.
+async fn a_topic_that_has_ended_has_nobody_there_and_nobody_typing(app: &TestApp) {
+    let node = Node::start(app).await;
+    let mut stream = node.open(2, Presence::Track);
+    node.say(3, "here");
+    node.realtime.start_typing(&Key::from(TOPIC), node.typist(4, None)).expect("the right holds");
+    assert_eq!(stream.next_typing().await["users"][0]["name"], "user 4");
+    assert_eq!(node.present().as_object().map(serde_json::Map::len), Some(2));
+    node.end(TOPIC, Effect::End).await;
+    eventually("nobody is there", async || (node.present() == json!({})).then_some(())).await;
+    eventually("nobody is typing", async || {
+        let mut newcomer = node.open(5, Presence::Observe);
+        newcomer.read();
+        newcomer.typing.is_none().then_some(())
+    })
+    .await;
+    drop(stream);
+    node.stop().await;
+}
+
+fn newcomer(user: u128) -> Newcomer {
+    let (user, profile) = (Uuid::from_u128(user), profile(user));
+    Newcomer { user, profile, sees_all: false, credential: Some(GUARD.into()) }
 }
 
 /// Something that is not kept, of a kind of its own where nothing like it waits.

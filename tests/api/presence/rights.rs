@@ -22,7 +22,7 @@ on_both_databases![
 const MISSING: &str = "snippets:00000000-0000-0000-0000-000000000000";
 
 /// Every route on a topic, in an order in which each can succeed.
-fn calls(person: &Persona, topic: &str) -> Vec<crate::support::Call> {
+pub fn calls(person: &Persona, topic: &str) -> Vec<crate::support::Call> {
     let path = format!("/v1/presence/{topic}");
     vec![
         person.get(&path),

@@ -1,16 +1,17 @@
 //! What watchers are told, and in which shape.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Known, present, topic_of, until, watch};
+use super::{Known, hold, present, topic_of, until, watch};
 use crate::support::{TestApp, eventually, on_both_databases};
 
 on_both_databases![
     the_state_comes_after_ready_and_has_the_shape_of_phoenix,
     joins_and_leaves_come_as_diffs,
     joins_of_one_moment_are_one_diff,
+    changes_are_told_ten_times_a_second_at_most,
     observers_watch_and_are_not_seen,
     who_is_not_signed_in_hears_numbers_alone_and_is_not_seen,
     counters_hear_numbers_alone,
@@ -62,7 +63,7 @@ async fn joins_of_one_moment_are_one_diff(app: &TestApp) {
     let ann = app.user("ann").await;
     let topic = topic_of(&ann, "public").await;
     let (mut stream, _) = watch(&ann, &topic, "&presence=observe").await;
-    let mut devices = Vec::new();
+    let (mut devices, begun) = (Vec::new(), Instant::now());
     for _ in 0..20 {
         devices.push(watch(&ann, &topic, "").await);
     }
@@ -72,7 +73,33 @@ async fn joins_of_one_moment_are_one_diff(app: &TestApp) {
         n_metas += diff.data["joins"][&ann.id]["metas"].as_array().expect("metas").len();
         n_diffs += 1;
     }
-    assert!(n_diffs < devices.len(), "{n_diffs} diffs for {} joins", devices.len());
+    assert!(n_diffs <= windows_since(begun), "{n_diffs} diffs for {} joins", devices.len());
+}
+
+/// How many windows of 100 ms there can have been since.
+fn windows_since(begun: Instant) -> u128 {
+    begun.elapsed().as_millis() / 100 + 1
+}
+
+async fn changes_are_told_ten_times_a_second_at_most(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let topic = topic_of(&ann, "public").await;
+    let (mut stream, _) = watch(&ann, &topic, "&presence=observe").await;
+    hold(&ann, &topic, &json!({ "ttl_s": 120 })).await.expect(200);
+    stream.until("presence_diff").await;
+    let (mut number, mut n_diffs, begun) = (0, 0, Instant::now());
+    while begun.elapsed() < Duration::from_millis(600) {
+        number += 1;
+        ann.patch(&format!("/v1/presence/{topic}"), &json!({ "number": number })).await.expect(200);
+    }
+    loop {
+        let diff = stream.until("presence_diff").await;
+        n_diffs += 1;
+        if diff.data["joins"][&ann.id]["metas"][0]["number"] == number {
+            break;
+        }
+    }
+    assert!(n_diffs <= windows_since(begun), "{n_diffs} diffs in {:?}", begun.elapsed());
 }
 
 async fn observers_watch_and_are_not_seen(app: &TestApp) {

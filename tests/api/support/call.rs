@@ -25,6 +25,16 @@ impl Call {
         Self { request, label }
     }
 
+    /// Whether it asks for the operation of this method on this path, in which names stand for ids.
+    pub fn is_of(&self, method: &str, template: &str) -> bool {
+        let (asked, path) = self.label.split_once(' ').expect("a method and a path");
+        let path = path.split('?').next().unwrap_or_default();
+        let fits = |(part, pattern): (&str, &str)| part == pattern || pattern.starts_with('{');
+        asked.eq_ignore_ascii_case(method)
+            && path.split('/').count() == template.split('/').count()
+            && path.split('/').zip(template.split('/')).all(fits)
+    }
+
     pub fn header(mut self, name: &str, value: impl Display) -> Self {
         self.request = self.request.header(name, value.to_string());
         self

@@ -18,6 +18,7 @@ pub(super) struct Expected {
     pub(super) number: usize,
     pub(super) version: usize,
     pub(super) user: usize,
+    pub(super) device: usize,
     pub(super) stands: Stands,
     pub(super) joined_at: Timestamp,
     pub(super) status: Value,

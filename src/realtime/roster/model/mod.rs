@@ -21,6 +21,7 @@ use self::{
 };
 use super::{
     super::{
+        effect::{Effect, Ending},
         event::{Json, Key},
         subscription::Presence,
     },
@@ -31,6 +32,8 @@ use crate::clock::Clock;
 /// So many watch at most; the oldest gives way.
 const WATCHERS: usize = 2;
 const GRACE: Duration = Duration::from_secs(5);
+/// The user who keeps topics that are restricted to others.
+const SEES_ALL: usize = 0;
 
 struct World {
     clock: Clock,
@@ -67,8 +70,9 @@ impl World {
         }
     }
 
-    fn newcomer(user: usize) -> Newcomer {
-        Newcomer { user: id(user), profile: Json::of(&user).unwrap(), sees_all: false }
+    fn newcomer(user: usize, device: usize) -> Newcomer {
+        let (profile, credential) = (Json::of(&user).unwrap(), Some(device_key(device)));
+        Newcomer { user: id(user), profile, sees_all: user == SEES_ALL, credential }
     }
 
     /// The connection of a device, if it is open: the model numbers connections so that it can be told.
@@ -81,10 +85,10 @@ impl World {
         })
     }
 
-    fn expect(&mut self, user: usize, stands: Stands, status: Value) {
+    fn expect(&mut self, (user, device): (usize, usize), stands: Stands, status: Value) {
         self.n_entries += 1;
         let (number, joined_at) = (self.n_entries, self.clock.now());
-        self.expected.push(Expected { number, version: 0, user, stands, joined_at, status });
+        self.expected.push(Expected { number, version: 0, user, device, stands, joined_at, status });
     }
 
     fn expire(&mut self) {
@@ -119,6 +123,20 @@ impl World {
                 self.expected.retain(|it| it.user != user || !it.is_lease_of(device));
             }
             Step::Update { user, device, status } => self.update(user, device, status),
+            Step::Expel { user } => self.end(Effect::Expel(id(user)), None, |it| it != user),
+            Step::Restrict { kept } => {
+                let users = (0..USERS).filter(|user| kept[*user]).map(id).collect();
+                self.end(Effect::Restrict(users), None, |user| kept[user]);
+            }
+            Step::Withdraw { user } => self.end(Effect::Withdraw, Some(id(user)), |it| it == user),
+            Step::End => {
+                self.take_effect(&self.key.clone(), Effect::End, None);
+                self.expected.clear();
+            }
+            Step::SignOut { device } => {
+                self.take_effect(&device_key(device), Effect::End, None);
+                self.expected.retain(|it| !it.is_lease_of(device));
+            }
             Step::Silence { millis } => {
                 self.clock.advance(Duration::from_millis(millis));
                 self.expire();
@@ -132,32 +150,46 @@ impl World {
         }
     }
 
+    /// A right to the topic ends for all whom it is not kept for; who sees all keeps it.
+    fn end(&mut self, effect: Effect, audience: Option<Uuid>, keeps: impl Fn(usize) -> bool) {
+        self.take_effect(&self.key.clone(), effect, audience);
+        self.expected.retain(|it| it.user == SEES_ALL || keeps(it.user));
+    }
+
+    fn take_effect(&self, topic: &Key, effect: Effect, audience: Option<Uuid>) {
+        let (kind, topic) = ("ended".into(), Key::clone(topic));
+        self.roster.take_effect(&Ending { seq: 1, kind, topic, fed: false, audience, effect });
+    }
+
     fn open(&mut self, user: usize, device: usize) {
         if self.connection(user, device).is_some() {
             return;
         }
         self.n_connections += 1;
         let connection = Uuid::from_u128(self.n_connections * DEVICES as u128 + device as u128);
-        self.roster.enter(&self.key, &Self::newcomer(user), connection);
-        let waiting = |it: &&mut Expected| it.user == user && matches!(it.stands, Stands::Gone(_));
-        match self.expected.iter_mut().find(waiting) {
-            Some(old) => old.stands = Stands::Open(connection),
-            None => self.expect(user, Stands::Open(connection), Value::Null),
+        self.roster.enter(&self.key, &Self::newcomer(user, device), connection);
+        let mut waiting: Vec<&mut Expected> = self.expected.iter_mut().collect();
+        waiting.retain(|it| it.user == user && matches!(it.stands, Stands::Gone(_)));
+        // Its own before those of other devices, and then the oldest.
+        waiting.sort_by_key(|it| it.device != device);
+        match waiting.into_iter().next() {
+            Some(old) => (old.stands, old.device) = (Stands::Open(connection), device),
+            None => self.expect((user, device), Stands::Open(connection), Value::Null),
         }
     }
 
     fn hold(&mut self, user: usize, device: usize, seconds: u64, status: Option<u8>) {
         let until = self.clock.now().plus(Duration::from_secs(seconds));
-        let lease =
-            Lease { device: device_key(device), guards: Vec::new(), until, fields: status.map(fields) };
-        self.roster.lease(&self.key, &Self::newcomer(user), lease).unwrap();
+        let (key, guards) = (device_key(device), vec![device_key(device)]);
+        let lease = Lease { device: key, guards, until, fields: status.map(fields) };
+        self.roster.lease(&self.key, &Self::newcomer(user, device), lease).unwrap();
         let stands = Stands::Lease(device, until);
         match self.expected.iter_mut().find(|it| it.user == user && it.is_lease_of(device)) {
             Some(old) => {
                 old.stands = stands;
                 status.inspect(|status| old.say(*status));
             }
-            None => self.expect(user, stands, status.map_or(Value::Null, Value::from)),
+            None => self.expect((user, device), stands, status.map_or(Value::Null, Value::from)),
         }
     }
 
@@ -261,7 +293,7 @@ fn id(user: usize) -> Uuid {
 }
 
 fn device_key(device: usize) -> Key {
-    format!("device {device}").into()
+    format!("device@{device}").into()
 }
 
 fn fields(status: u8) -> Map<String, Value> {

@@ -40,6 +40,24 @@ pub(super) enum Step {
     Silence {
         millis: u64,
     },
+    /// One user loses the topic.
+    Expel {
+        user: usize,
+    },
+    /// All but some lose it.
+    Restrict {
+        kept: [bool; USERS],
+    },
+    /// All but one lose it.
+    Withdraw {
+        user: usize,
+    },
+    /// Everybody loses it.
+    End,
+    /// What the leases of a device stand on ends.
+    SignOut {
+        device: usize,
+    },
     Window {
         counts: bool,
     },
@@ -61,6 +79,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(user, device, status)| Step::Update { user, device, status }),
         4 => prop_oneof![0_u64..200, 4_000_u64..6_000, 9_000_u64..21_000]
             .prop_map(|millis| Step::Silence { millis }),
+        1 => prop_oneof![
+            (0..USERS).prop_map(|user| Step::Expel { user }),
+            any::<[bool; USERS]>().prop_map(|kept| Step::Restrict { kept }),
+            (0..USERS).prop_map(|user| Step::Withdraw { user }),
+            Just(Step::End),
+            (0..DEVICES).prop_map(|device| Step::SignOut { device }),
+        ],
         6 => any::<bool>().prop_map(|counts| Step::Window { counts }),
         1 => Just(Step::Watch),
         1 => Just(Step::Miss),
