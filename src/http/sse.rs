@@ -159,9 +159,10 @@ pub fn respond(
     if head_only {
         return response.finish();
     }
+    // The connection ends with the stream: a proxy that keeps it would send another request into a closed socket.
+    response.force_close();
     if req.version() < Version::HTTP_11 {
         // It knows no chunks: the stream ends where the connection does.
-        response.force_close();
         let mut response = response.body(StreamBody { frames: Some(frames), form, handover: Handover::No });
         response.head_mut().no_chunking(true);
         return response;

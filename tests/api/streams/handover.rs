@@ -91,6 +91,8 @@ async fn only_the_first_plain_request_of_a_connection_is_handed_over(app: &TestA
         assert!(!opened.to_lowercase().contains("content-encoding"), "{case}: {opened}");
         let chunked = opened.to_lowercase().contains("transfer-encoding: chunked");
         assert_eq!(chunked, case != "HTTP/1.0", "{case}: {opened}");
+        let ends = case == "HTTP/1.0" || opened.to_lowercase().contains("connection: close");
+        assert!(ends, "{case}: its connection ends with the stream: {opened}");
         eventually(case, async || (node.open_streams().await == 1).then_some(())).await;
         node.ann.has_snippet(json!({ "title": case })).await;
         read_until(&mut stream, case).await;
@@ -103,7 +105,11 @@ async fn only_the_first_plain_request_of_a_connection_is_handed_over(app: &TestA
     reused.write_all(health.as_bytes()).await.expect("sent");
     read_until(&mut reused, "\"ok\"").await;
     reused.write_all(request("1.1", "").as_bytes()).await.expect("sent");
-    read_until(&mut reused, "server_time").await;
+    let opened = read_until(&mut reused, "server_time").await;
+    assert!(
+        opened.to_lowercase().contains("connection: close"),
+        "its connection ends with the stream: {opened}"
+    );
     assert_eq!(node.handed_over().await, before, "a connection that was used before");
     node.process.kill();
 }
