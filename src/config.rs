@@ -26,7 +26,7 @@ pub struct Settings {
     /// Connections to the database: readers of SQLite, or the pool of PostgreSQL
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
-    /// s3://BUCKET/PREFIX for archives, with the variables AWS_… [default: the folder DATA_DIR/files]
+    /// s3://BUCKET/PREFIX for archives, with the variables AWS_…, or file:///FOLDER [default: the folder DATA_DIR/files]
     #[arg(long, value_parser = files_url)]
     pub files_url: Option<String>,
     /// How clients reach the server, for links in messages [default: http://LISTEN]
@@ -127,7 +127,7 @@ impl Settings {
         if self.nats_url.is_some() && self.files_url.is_none() {
             tracing::warn!(
                 "--nats-url without --files-url: unless all nodes share the folder --data-dir, an archive is found at one \
-                 of them alone"
+                 of them alone (where they do, --files-url file:///… says so)"
             );
         }
     }
@@ -234,7 +234,8 @@ fn database_url(url: &str) -> Result<String, String> {
 
 fn files_url(url: &str) -> Result<String, String> {
     let bucket = url.strip_prefix("s3://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-    if bucket { Ok(url.to_owned()) } else { Err("must be s3://BUCKET or s3://BUCKET/PREFIX".to_owned()) }
+    let known = bucket || url.starts_with("file:///");
+    if known { Ok(url.to_owned()) } else { Err("must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER".to_owned()) }
 }
 
 fn nats_url(url: &str) -> Result<String, String> {

@@ -31,15 +31,16 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files at `url` (`s3://BUCKET/PREFIX`, with the usual `AWS_…` variables), else in `DATA_DIR/files`; each
-    /// installation has a folder of its own there.
+    /// The files at `url` (`s3://BUCKET/PREFIX`, with the usual `AWS_…` variables, or `file:///FOLDER`), else in
+    /// `DATA_DIR/files`; each installation has a folder of its own there.
     ///
     /// # Errors
     /// When the folder cannot be made, or the URL or the variables are wrong.
     pub fn open(url: Option<&str>, data_dir: &FsPath, installation: &str) -> Result<Self> {
-        let folder = data_dir.join("files").join(installation);
+        let shared = url.and_then(|url| url.strip_prefix("file://"));
+        let folder = shared.map_or_else(|| data_dir.join("files"), PathBuf::from).join(installation);
         std::fs::create_dir_all(&folder)?;
-        let Some(url) = url else {
+        let Some(url) = url.filter(|_| shared.is_none()) else {
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             let scratch = folder.clone();
             return Ok(Self { store: Arc::new(store), folder: Some(folder), scratch, prefix: String::new() });

@@ -142,8 +142,10 @@ fn a_cluster_without_common_files_is_warned_of() {
     let cluster = [&database[..], &["--nats-url", "nats://127.0.0.1:1"]].concat();
     let (_, said) = run_to_its_end(&cluster, &[]);
     assert!(said.contains("WARN") && said.contains("--files-url"), "{said}");
-    let (_, said) = run_to_its_end(&[&cluster[..], &["--files-url", "s3://files"]].concat(), &[]);
-    assert!(!said.contains("--files-url"), "{said}");
+    for common in ["s3://files", "file:///tmp"] {
+        let (_, said) = run_to_its_end(&[&cluster[..], &["--files-url", common]].concat(), &[]);
+        assert!(!said.contains("--files-url"), "{said}");
+    }
 }
 
 async fn a_signal_ends_the_server_in_time_whatever_its_clients_do(app: &TestApp) {

@@ -71,8 +71,12 @@ impl Cluster {
         let node = &self.nodes[index];
         let (database_url, nats_url) = (node.database_url.clone(), Nats::url(node.to_nats.port()));
         let settings = self.settings.clone();
+        // Nodes are different machines, which share a folder for files and nothing else.
+        let data_dir = format!("{}/node{index}", env!("CARGO_TARGET_TMPDIR"));
         let start = move || {
+            let files_url = concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/common");
             let mut all = vec!["--nats-url", &nats_url, "--workers", "1"];
+            all.extend(["--data-dir", &data_dir, "--files-url", files_url]);
             all.extend(settings.iter().map(String::as_str));
             Process::start_with(&database_url, &all)
         };
