@@ -138,13 +138,16 @@ fn assert_recall(queries: &[Judged], answers: &[Vec<String>]) {
     assert!(missed.len() * 20 <= queries.len(), "{} of {} are missed", missed.len(), queries.len());
 }
 
-/// Evenly spread over all source files of a sensible size, and those of the picked queries.
+/// Evenly spread over the source files of a sensible size of the crates that this one is built of, and those of the
+/// picked queries. Whatever else lies beside them would make it another test on each machine.
 fn files() -> Vec<File> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let root = home.expect("a home").join("registry/src");
     let mut paths = Vec::new();
-    collect(&root, &mut paths);
+    for index in fs::read_dir(&root).into_iter().flatten().flatten() {
+        crates().for_each(|name| collect(&index.path().join(name), &mut paths));
+    }
     paths.sort();
     let mut all: Vec<File> = paths.iter().filter_map(|path| read(&root, path)).collect();
     assert!(all.len() >= FILES, "{} has {} source files: {FILES} are needed", root.display(), all.len());
@@ -155,6 +158,19 @@ fn files() -> Vec<File> {
         number % step == 0 || is_picked(&file.title)
     });
     all
+}
+
+/// The crates of the lock file, each as the folder of its source is called.
+fn crates() -> impl Iterator<Item = String> {
+    let quoted = |line: &str, field: &str| {
+        let value = line.strip_prefix(field)?.strip_prefix(" = \"")?.strip_suffix('"')?;
+        Some(value.to_owned())
+    };
+    let packages = include_str!("../../../Cargo.lock").split("[[package]]");
+    packages.filter_map(move |package| {
+        let find = |field| package.lines().find_map(|line| quoted(line, field));
+        Some(format!("{}-{}", find("name")?, find("version")?))
+    })
 }
 
 fn is_picked(name: &str) -> bool {
