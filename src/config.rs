@@ -235,7 +235,11 @@ fn database_url(url: &str) -> Result<String, String> {
 fn files_url(url: &str) -> Result<String, String> {
     let bucket = url.strip_prefix("s3://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
     let known = bucket || url.starts_with("file:///");
-    if known { Ok(url.to_owned()) } else { Err("must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER".to_owned()) }
+    if known {
+        Ok(url.to_owned())
+    } else {
+        Err("must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER".to_owned())
+    }
 }
 
 fn nats_url(url: &str) -> Result<String, String> {

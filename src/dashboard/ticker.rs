@@ -84,7 +84,9 @@ async fn look(app: &App, told: &mut Told) -> Result<()> {
 /// Whether something may have happened to public snippets since a place in the log.
 fn may_have_news(app: &App, since: Option<u64>) -> bool {
     let recent = since.and_then(|since| app.realtime.log.recent(since, usize::MAX));
-    let is_news = |event: &Arc<Event>| event.feed.as_deref() == Some(snippets::FEED);
+    // What is no longer public is told to the feed itself.
+    let is_news =
+        |event: &Arc<Event>| event.feed.as_deref() == Some(snippets::FEED) || &*event.topic == snippets::FEED;
     recent.is_none_or(|events| events.iter().any(is_news))
 }
 

@@ -68,6 +68,16 @@ impl WriteTx {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_first_user(&mut self, user: Uuid) -> Result<bool> {
+        // While the last one that was first is there, and stays until the end, nobody else is waited for.
+        let conn = self.conn().await?;
+        let sql = conn.sql(
+            "SELECT u.id FROM installation i JOIN users u ON u.id = i.first_user",
+            "SELECT u.id FROM installation i JOIN users u ON u.id = i.first_user FOR KEY SHARE OF u",
+        );
+        let earlier: Option<(Uuid,)> = on_conn!(conn, |c| sqlx::query_as(sql).fetch_optional(c).await?);
+        if earlier.is_some() {
+            return Ok(false);
+        }
         self.hold_installation().await?;
         Ok(on_conn!(self.conn().await?, |c| sqlx::query(
             "UPDATE installation SET first_user = $1 WHERE NOT EXISTS (SELECT 1 FROM users)"

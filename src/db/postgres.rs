@@ -78,7 +78,7 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<Database, StartE
 async fn look_for_client(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     match conn.execute(LOOK_FOR_CLIENT).await {
         Err(sqlx::Error::Database(error)) => {
-            tracing::debug!(%error, "statements of clients that have gone run to their ends");
+            tracing::warn!(%error, "searches whose clients have gone will run to their ends");
             Ok(())
         }
         done => done.map(|_| ()),

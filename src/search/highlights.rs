@@ -16,6 +16,8 @@ const MAX_EXCERPTS: usize = 3;
 /// How many characters such a place has at most, and how many of them before the first match.
 const EXCERPT: usize = 200;
 const BEFORE: usize = 60;
+/// In how much of a content words with a typo are looked for: each word of it is compared with each that is sought.
+const NEAR_BYTES: usize = 64 << 10;
 
 /// A part of a snippet that has what was looked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -88,7 +90,8 @@ impl Searched<'_> {
 
     fn first(&self, word: &str, begun: bool) -> Option<usize> {
         let exact = occurrences(self.text, &self.folded, 0..self.text.len(), word, begun).next();
-        let near = || words(self.text).find(|other| is_near(&self.folded[other.clone()], word));
+        let beginning = &self.text[..self.text.floor_char_boundary(NEAR_BYTES)];
+        let near = || words(beginning).find(|other| is_near(&self.folded[other.clone()], word));
         exact.or_else(|| near().filter(|_| self.typos)).map(|range| range.start)
     }
 

@@ -313,9 +313,15 @@ async fn activities_are_told_as_a_whole(app: &TestApp) {
     };
     app.clock.advance(TICK);
     until(&["created One"]).await;
-    ann.has_snippet(json!({ "title": "Two" })).await;
+    let two = ann.has_snippet(json!({ "title": "Two" })).await;
     app.clock.advance(TICK);
     until(&["created Two", "created One"]).await;
+    // What is hidden is not shown on, to nobody who comes later either.
+    ann.patch(&path_of(&two), &json!({ "visibility": "private" })).await.expect(200);
+    app.clock.advance(TICK);
+    until(&["deleted -", "created One"]).await;
+    let mut later = app.anonymous().subscribe("topics=dashboard&types=activity").await;
+    assert_eq!(told(&later.next().await.data["activity"]), ["deleted -", "created One"]);
 }
 
 async fn what_does_not_concern_it_is_not_read(app: &TestApp) {

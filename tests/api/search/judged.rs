@@ -133,7 +133,7 @@ fn assert_recall(queries: &[Judged], answers: &[Vec<String>]) {
     for (kind, (found, all)) in by_kind {
         let enough = if kind == PICKED_KIND { 10 } else { 20 };
         assert!(all >= enough, "only {all} queries could be made: {kind}");
-        assert!(found * 10 >= all * 9, "{found} of {all} are found: {kind}");
+        assert!(found * 5 >= all * 4, "{found} of {all} are found: {kind}");
     }
     assert!(missed.len() * 20 <= queries.len(), "{} of {} are missed", missed.len(), queries.len());
 }

@@ -11,6 +11,7 @@ on_both_databases![
     pages_have_every_hit_once_while_others_are_written,
     pages_go_on_though_the_last_seen_hit_is_deleted,
     pages_end_at_what_is_worth_weighing,
+    large_texts_make_short_pages,
     the_link_header_leads_to_the_next_page,
     a_cursor_belongs_to_its_query,
     what_is_wrong_with_a_request_is_told,
@@ -73,6 +74,17 @@ async fn pages_go_on_though_the_last_seen_hit_is_deleted(app: &TestApp) {
     let cursor = format!("&limit=2&cursor={}", page["next_cursor"].as_str().expect("there is more"));
     let page = search(&ann, "needle", &cursor).await.expect(200).json();
     assert_eq!(titles_of(&page), ["needle 3", "needle 2"]);
+}
+
+async fn large_texts_make_short_pages(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let large = "needle ".repeat(500 * 1024 / 7);
+    for number in 0..6 {
+        ann.has_snippet(json!({ "title": format!("{number}"), "content": large })).await;
+    }
+    let page = search(&ann, "needle", "&limit=20").await.expect(200).json();
+    assert_eq!(titles_of(&page), ["5", "4", "3", "2"], "2 MiB are the most that a page reads");
+    assert_eq!(walk(&ann, "needle", 20, async |_| {}).await, ["5", "4", "3", "2", "1", "0"]);
 }
 
 async fn pages_end_at_what_is_worth_weighing(app: &TestApp) {
