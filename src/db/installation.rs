@@ -68,14 +68,14 @@ impl WriteTx {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_first_user(&mut self, user: Uuid) -> Result<bool> {
-        // While the last one that was first is there, and stays until the end, nobody else is waited for.
+        // While there is an administrator, who stays until the end, nobody else is waited for.
         let conn = self.conn().await?;
         let sql = conn.sql(
-            "SELECT u.id FROM installation i JOIN users u ON u.id = i.first_user",
-            "SELECT u.id FROM installation i JOIN users u ON u.id = i.first_user FOR KEY SHARE OF u",
+            "SELECT id FROM users WHERE role = 'admin' ORDER BY id LIMIT 1",
+            "SELECT id FROM users WHERE role = 'admin' ORDER BY id LIMIT 1 FOR KEY SHARE",
         );
-        let earlier: Option<(Uuid,)> = on_conn!(conn, |c| sqlx::query_as(sql).fetch_optional(c).await?);
-        if earlier.is_some() {
+        let admin: Option<(Uuid,)> = on_conn!(conn, |c| sqlx::query_as(sql).fetch_optional(c).await?);
+        if admin.is_some() {
             return Ok(false);
         }
         self.hold_installation().await?;

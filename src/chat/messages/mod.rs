@@ -130,13 +130,8 @@ async fn next_id(app: &App, tx: &mut WriteTx, room: RoomId) -> Result<MessageId>
 }
 
 /// The id of the last message that was said in a room which is held or kept.
-async fn last_id(tx: &mut WriteTx, room: RoomId) -> Result<MessageId> {
+pub(super) async fn last_id(tx: &mut WriteTx, room: RoomId) -> Result<MessageId> {
     store::last_id(tx.conn().await?, room).await
-}
-
-/// Whether an id is that of a message of a room which is held or kept, or of the last one that was ever said there.
-pub(super) async fn is_place(tx: &mut WriteTx, room: RoomId, id: MessageId) -> Result<bool> {
-    Ok(last_id(tx, room).await? == id || store::exists(tx.conn().await?, room, id).await?)
 }
 
 /// Changes a message, if `allows` accepts its present version.

@@ -140,16 +140,6 @@ pub(super) async fn find(conn: Conn<'_>, room: RoomId, id: MessageId) -> Result<
     Ok(row.map(Row::into_message))
 }
 
-pub(super) async fn exists(conn: Conn<'_>, room: RoomId, id: MessageId) -> Result<bool> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM messages WHERE id = $2 AND room_id = $1)"
-    )
-    .bind(room)
-    .bind(id)
-    .fetch_one(c)
-    .await?))
-}
-
 /// The messages next to a place, the nearest first.
 pub(super) async fn page(
     conn: Conn<'_>,
