@@ -70,6 +70,14 @@ impl Roster {
                     }
                     lease @ Holder::Lease { .. } => lease,
                 };
+                // Nodes that stop at once hand over each other's as well; a lease is known as one to its own node alone.
+                let same = |known: &Entry| known.meta.phx_ref == entry.meta.phx_ref;
+                if table.entries(&key, user).any(same) {
+                    if matches!(holder, Holder::Lease { .. }) {
+                        table.hold(&key, user, same, &holder);
+                    }
+                    continue;
+                }
                 table.serial += 1;
                 let id = table.serial;
                 table.arm(&key, user, &holder, id);

@@ -1,0 +1,92 @@
+//! Several nodes, which tell one another as they are made to.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use uuid::Uuid;
+
+use super::{
+    super::event::{Json, Key},
+    Lease, Newcomer, Roster, Rules,
+};
+use crate::clock::Clock;
+
+const ANN: Uuid = Uuid::from_u128(1);
+const COMING_BACK: Duration = Duration::from_secs(10);
+
+struct World {
+    clock: Clock,
+    topic: Key,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { clock: Clock::manual(DateTime::default()), topic: "chat:1".into() }
+    }
+
+    fn node(&self, name: &str) -> Roster {
+        let rules = Rules { grace: Duration::from_secs(5), limit: 100 };
+        Roster::new(self.clock.clone(), rules, name.to_owned())
+    }
+
+    fn enter(&self, node: &Roster, name: &str, connection: u128) {
+        node.enter(&self.topic, &ann(name), Uuid::from_u128(connection));
+    }
+
+    fn hold(&self, node: &Roster, ttl: Duration) {
+        let (device, guards) = ("credential@1".into(), vec!["credential@1".into(), "account@1".into()]);
+        let lease = Lease { device, guards, until: self.clock.now().plus(ttl), fields: None };
+        node.lease(&self.topic, &ann("ann"), lease).unwrap();
+    }
+
+    /// The names of ann's entries.
+    fn refs(&self, node: &Roster) -> Vec<String> {
+        let table = node.lock();
+        table.entries(&self.topic, ANN).map(|entry| entry.meta.phx_ref.to_string()).collect()
+    }
+
+    /// How many of ann's entries stand on what.
+    fn count(&self, node: &Roster) -> (usize, usize) {
+        let table = node.lock();
+        let leases = table.entries(&self.topic, ANN).filter(|entry| entry.holder.device().is_some()).count();
+        (table.entries(&self.topic, ANN).count() - leases, leases)
+    }
+}
+
+fn ann(name: &str) -> Newcomer {
+    let profile = Json::of(&name).unwrap();
+    Newcomer { user: ANN, profile, sees_all: false, credential: Some("credential@1".into()) }
+}
+
+/// What one node tells comes to another, in the words that go over the bus.
+fn tell(from: &Roster, name: &str, to: &Roster) {
+    for told in from.changes() {
+        let words = serde_json::to_string(&told).unwrap();
+        to.hear(&name.into(), serde_json::from_str(&words).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn who_was_at_one_of_two_nodes_that_stop_at_once_is_there_once() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.node(name));
+    world.enter(&a, "ann", 1);
+    world.hold(&a, Duration::from_secs(60));
+    tell(&a, "a", &b);
+    b.await_return(&"a".into(), COMING_BACK);
+    let mut rows = [a, b].map(|node| node.hand_over().unwrap().unwrap());
+    for _ in 0..2 {
+        rows.reverse();
+        let node = world.node("c");
+        for row in &rows {
+            node.take_over(row.as_str(), world.clock.now().plus(COMING_BACK)).unwrap();
+        }
+        assert_eq!(world.count(&node), (1, 1), "{:?}", world.refs(&node));
+        world.enter(&node, "ann", 2);
+        let refs = world.refs(&node);
+        node.window(false);
+        world.clock.advance(COMING_BACK);
+        assert_eq!(world.refs(&node), refs);
+        assert!(node.window(false).is_empty(), "she was told to have left");
+    }
+}
