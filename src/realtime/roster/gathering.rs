@@ -13,6 +13,7 @@ use super::{
         subscription::Viewer,
     },
     Newcomer,
+    elsewhere::Promise,
 };
 use crate::{clock::Timestamp, error::Result};
 
@@ -50,6 +51,7 @@ pub(super) enum Holder {
         gone: bool,
         connection: Option<Uuid>,
         device: Option<Key>,
+        promise: Option<Promise>,
         until: Option<Timestamp>,
     },
 }

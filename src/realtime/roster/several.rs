@@ -6,7 +6,10 @@ use chrono::DateTime;
 use uuid::Uuid;
 
 use super::{
-    super::event::{Json, Key},
+    super::{
+        effect::{Effect, Ending},
+        event::{Json, Key},
+    },
     Lease, Newcomer, Roster, Rules,
 };
 use crate::clock::Clock;
@@ -89,4 +92,59 @@ fn who_was_at_one_of_two_nodes_that_stop_at_once_is_there_once() {
         assert_eq!(world.refs(&node), refs);
         assert!(node.window(false).is_empty(), "she was told to have left");
     }
+}
+
+#[test]
+fn a_lease_waits_for_its_own_client_for_as_long_as_it_was_promised() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.node(name));
+    world.hold(&a, Duration::from_secs(60));
+    let lease = world.refs(&a);
+    tell(&a, "a", &b);
+    b.await_return(&"a".into(), COMING_BACK);
+    // All stop one after the other.
+    let c = world.node("c");
+    c.take_over(b.hand_over().unwrap().unwrap().as_str(), world.clock.now().plus(COMING_BACK)).unwrap();
+    for node in [b, c] {
+        world.enter(&node, "ann", 1);
+        assert_eq!(world.count(&node), (1, 1), "a stream took the lease");
+        world.clock.advance(COMING_BACK);
+        assert_eq!(world.refs(&node)[0], lease[0], "the promise was not kept");
+        world.hold(&node, Duration::from_secs(40));
+        assert_eq!((world.count(&node), &world.refs(&node)[0]), ((1, 1), &lease[0]), "another was added");
+        world.clock.advance(Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_lease_that_waits_ends_with_its_time_or_its_guards() {
+    for signed_out in [false, true] {
+        let world = World::new();
+        let [a, b] = ["a", "b"].map(|name| world.node(name));
+        world.hold(&a, Duration::from_secs(60));
+        tell(&a, "a", &b);
+        b.await_return(&"a".into(), COMING_BACK);
+        world.clock.advance(Duration::from_millis(59_999));
+        assert_eq!(world.count(&b), (0, 1));
+        if signed_out {
+            let (kind, topic) = ("account_deleted".into(), "account@1".into());
+            let ending = Ending { seq: 1, kind, topic, fed: false, audience: None, effect: Effect::End };
+            b.take_effect(&ending);
+        } else {
+            world.clock.advance(Duration::from_millis(1));
+        }
+        assert_eq!(world.count(&b), (0, 0), "signed out: {signed_out}");
+    }
+}
+
+#[test]
+fn a_lease_that_waits_ends_where_its_client_has_come_to_a_node_that_never_heard_of_it() {
+    let world = World::new();
+    let [a, b, new] = ["a", "b", "c"].map(|name| world.node(name));
+    world.hold(&a, Duration::from_secs(60));
+    tell(&a, "a", &b);
+    b.await_return(&"a".into(), COMING_BACK);
+    world.hold(&new, Duration::from_secs(60));
+    tell(&new, "c", &b);
+    assert_eq!(world.refs(&b), world.refs(&new));
 }
