@@ -183,10 +183,11 @@ impl Table {
             }
             return;
         }
-        // A device has one lease: what waits here is what its client has come back from.
+        // What waits here for whoever came back there by another name, or with the same device, which has one lease.
         let left = |entry: &Entry| {
-            let device = entry.holder.device();
-            entry.holder.is_waiting() && device.is_some() && device == holder.device()
+            let (device, prev) = (entry.holder.device(), meta.phx_ref_prev.as_ref());
+            let same = prev == Some(&entry.meta.phx_ref) || (device.is_some() && device == holder.device());
+            entry.holder.is_waiting() && same
         };
         self.retain_of(key, user, |entry| !left(entry));
         self.serial += 1;

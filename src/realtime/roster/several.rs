@@ -148,3 +148,38 @@ fn a_lease_that_waits_ends_where_its_client_has_come_to_a_node_that_never_heard_
     tell(&new, "c", &b);
     assert_eq!(world.refs(&b), world.refs(&new));
 }
+
+#[test]
+fn who_comes_back_at_another_node_by_another_name_is_there_once() {
+    // Where the watchers have been told of the entry, and where they have not.
+    for told in [false, true] {
+        let world = World::new();
+        let [a, b, c] = ["a", "b", "c"].map(|name| world.node(name));
+        world.enter(&a, "ann", 1);
+        a.cut(&world.topic, ANN, Uuid::from_u128(1));
+        let before = world.refs(&a);
+        for told in a.changes() {
+            let words = serde_json::to_string(&told).unwrap();
+            for node in [&b, &c] {
+                node.hear(&"a".into(), serde_json::from_str(&words).unwrap()).unwrap();
+            }
+        }
+        if told {
+            for node in [&a, &b, &c] {
+                node.window(false);
+            }
+        }
+        world.enter(&b, "anna", 2);
+        let words: Vec<String> = b.changes().iter().map(|it| serde_json::to_string(it).unwrap()).collect();
+        for node in [&a, &c] {
+            for words in &words {
+                node.hear(&"b".into(), serde_json::from_str(words).unwrap()).unwrap();
+            }
+            assert_eq!(world.refs(node), world.refs(&b), "told: {told}");
+            assert_ne!(world.refs(node), before);
+        }
+        // What the first node tells of it ends there as well.
+        tell(&a, "a", &c);
+        assert_eq!(world.refs(&c), world.refs(&b), "told: {told}");
+    }
+}
