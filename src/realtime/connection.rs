@@ -55,7 +55,8 @@ pub(super) struct State {
     pub(super) socket: Option<Rc<Socket>>,
     /// Whether the hub has handed over something and will send it, or wake the client's side, before it rests.
     pub(super) touched: bool,
-    /// Counts the changes of topics, so that a page that was asked for with the old ones is thrown away.
+    /// Counts the changes of topics and of what may be seen of them, so that a page that was asked for before is
+    /// thrown away.
     pub(super) generation: u64,
 }
 
@@ -179,7 +180,9 @@ impl Connection {
     /// The events of a topic that an ending takes away are not sent any more, even those that wait already.
     pub(super) fn withdraw(&self, ending: &Ending) {
         let seen = self.viewer.may_see(ending.audience);
-        self.state.borrow_mut().queue.withdraw(&ending.topic, ending.seq, seen);
+        let mut state = self.state.borrow_mut();
+        state.queue.withdraw(&ending.topic, ending.seq, seen);
+        state.generation += 1;
     }
 
     /// The topics as the client named them.

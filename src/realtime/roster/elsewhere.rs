@@ -11,7 +11,10 @@ use super::{
     super::event::{Json, Key},
     Entry, Holder, Meta, Person, Roster, Table,
 };
-use crate::error::{Error, Result};
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+};
 
 /// How many entries of one user on one topic are told to the other nodes.
 const ENTRIES: usize = 256;
@@ -40,6 +43,17 @@ struct ToldEntry {
     connection: Option<Uuid>,
     /// The device, of a client without a stream.
     device: Option<Key>,
+    /// What such a client was promised.
+    #[serde(default)]
+    promise: Option<Promise>,
+}
+
+/// Until when a client without a stream is there unless it says so again, and with whose end it is there no longer: for
+/// the time in which its node cannot say it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Promise {
+    pub(super) guards: Vec<Key>,
+    pub(super) until: Timestamp,
 }
 
 impl Told {
@@ -114,23 +128,19 @@ impl Roster {
         self.changed.notify_one();
     }
 
-    /// A node stops: those who are there with it have a while to come back at another.
+    /// A node stops: those who are there with it have a while to come back at another, and clients without a stream as
+    /// long as they were promised.
     pub(in super::super) fn await_return(&self, node: &Key, span: Duration) {
-        let until = self.clock.now().plus(span);
+        let back_by = self.clock.now().plus(span);
         let mut table = self.lock();
         for (key, user) in table.places_of(node) {
-            let ids: Vec<u64> =
-                table.entries(&key, user).filter(|e| e.holder.is_of(node)).map(|e| e.id).collect();
-            for id in ids {
-                let device =
-                    table.entries(&key, user).find(|e| e.id == id).and_then(|e| e.holder.device().cloned());
-                let holder = Holder::Elsewhere {
-                    node: Key::clone(node),
-                    gone: true,
-                    connection: None,
-                    device,
-                    until: Some(until),
-                };
+            let there = table.entries(&key, user).filter(|entry| entry.holder.is_of(node));
+            let there: Vec<(u64, Holder)> = there.map(|entry| (entry.id, entry.holder.clone())).collect();
+            for (id, mut holder) in there {
+                if let Holder::Elsewhere { gone, connection, promise, until, .. } = &mut holder {
+                    (*gone, *connection) = (true, None);
+                    *until = Some(promise.as_ref().map_or(back_by, |promise| promise.until));
+                }
                 table.hold(&key, user, |entry| entry.id == id, &holder);
             }
         }
@@ -151,6 +161,7 @@ impl Table {
                 gone: matches!(entry.holder, Holder::Gone(_)),
                 connection: entry.holder.connection(),
                 device: entry.holder.device().cloned(),
+                promise: entry.holder.promise(),
             })
             .collect();
         let person = self.topics.get(key).and_then(|gathering| gathering.people.get(&user));
@@ -161,8 +172,9 @@ impl Table {
     /// Puts an entry where its node has it. One that is known under its name may have moved here from another node, but
     /// one that waits for its user to come back never takes the place of one that has come back.
     fn place(&mut self, key: &Key, user: Uuid, profile: &Json, node: &Key, told: ToldEntry) {
-        let ToldEntry { meta, sees_all, credential, gone, connection, device } = told;
-        let holder = Holder::Elsewhere { node: Key::clone(node), gone, connection, device, until: None };
+        let ToldEntry { meta, sees_all, credential, gone, connection, device, promise } = told;
+        let node_name = Key::clone(node);
+        let holder = Holder::Elsewhere { node: node_name, gone, connection, device, promise, until: None };
         let known = self.entries(key, user).find(|entry| entry.meta.phx_ref == meta.phx_ref);
         if let Some(known) = known {
             let (id, moves) = (known.id, known.holder.gives_way(node, gone));
@@ -171,6 +183,13 @@ impl Table {
             }
             return;
         }
+        // What waits here for whoever came back there by another name, or with the same device, which has one lease.
+        let left = |entry: &Entry| {
+            let (device, prev) = (entry.holder.device(), meta.phx_ref_prev.as_ref());
+            let same = prev == Some(&entry.meta.phx_ref) || (device.is_some() && device == holder.device());
+            entry.holder.is_waiting() && same
+        };
+        self.retain_of(key, user, |entry| !left(entry));
         self.serial += 1;
         let id = self.serial;
         let gathering = self.topics.entry(Key::clone(key)).or_default();
@@ -206,6 +225,22 @@ impl Holder {
             Self::Lease { device, .. } => Some(device),
             Self::Elsewhere { device, .. } => device.as_ref(),
             Self::Connection(_) | Self::Gone(_) => None,
+        }
+    }
+
+    fn promise(&self) -> Option<Promise> {
+        match self {
+            Self::Lease { guards, until, .. } => Some(Promise { guards: guards.clone(), until: *until }),
+            _ => None,
+        }
+    }
+
+    /// With whose end a lease ends, as far as it is for this node to say.
+    pub(super) fn guards(&self) -> Option<&[Key]> {
+        match self {
+            Self::Lease { guards, .. }
+            | Self::Elsewhere { promise: Some(Promise { guards, .. }), until: Some(_), .. } => Some(guards),
+            _ => None,
         }
     }
 

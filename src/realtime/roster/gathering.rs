@@ -13,6 +13,7 @@ use super::{
         subscription::Viewer,
     },
     Newcomer,
+    elsewhere::Promise,
 };
 use crate::{clock::Timestamp, error::Result};
 
@@ -50,6 +51,7 @@ pub(super) enum Holder {
         gone: bool,
         connection: Option<Uuid>,
         device: Option<Key>,
+        promise: Option<Promise>,
         until: Option<Timestamp>,
     },
 }
@@ -175,7 +177,8 @@ impl Gathering {
         let Some(entry) = person.entries.iter_mut().find(|entry| entry.id == id) else { return };
         if entry.told == Told::Nobody {
             // No watcher here knows it, but another node or whoever asked may: what has changed has another name.
-            (entry.meta.phx_ref, entry.meta.fields) = (phx_ref, fields);
+            entry.meta.phx_ref_prev = Some(std::mem::replace(&mut entry.meta.phx_ref, phx_ref));
+            entry.meta.fields = fields;
             return;
         }
         let phx_ref_prev = Some(entry.meta.phx_ref.clone());

@@ -65,11 +65,20 @@ impl Roster {
             let (key, profile) = (Key::from(topic), Json::stored(profile.get().to_owned())?);
             for entry in entries {
                 let holder = match entry.holder {
-                    Holder::Connection(_) | Holder::Gone(_) | Holder::Elsewhere { .. } => {
-                        Holder::Gone(back_by)
-                    }
                     lease @ Holder::Lease { .. } => lease,
+                    Holder::Elsewhere { device: Some(device), promise: Some(promise), .. } => {
+                        Holder::Lease { device, guards: promise.guards, until: promise.until }
+                    }
+                    _ => Holder::Gone(back_by),
                 };
+                // Nodes that stop at once hand over each other's as well; a lease is known as one to its own node alone.
+                let same = |known: &Entry| known.meta.phx_ref == entry.meta.phx_ref;
+                if table.entries(&key, user).any(same) {
+                    if matches!(holder, Holder::Lease { .. }) {
+                        table.hold(&key, user, same, &holder);
+                    }
+                    continue;
+                }
                 table.serial += 1;
                 let id = table.serial;
                 table.arm(&key, user, &holder, id);

@@ -10,6 +10,8 @@ mod handover;
 #[cfg(test)]
 mod model;
 mod saying;
+#[cfg(test)]
+mod several;
 mod table;
 mod telling;
 

@@ -29,9 +29,10 @@ impl Table {
         person.into_iter().flat_map(|person| &person.entries)
     }
 
-    /// The entry that waits for whoever comes now.
+    /// The entry that waits for whoever comes now; that of a client without a stream waits for that client.
     pub(super) fn waiting_for(&self, key: &Key, newcomer: &Newcomer) -> Option<u64> {
-        let waiting = || self.entries(key, newcomer.user).filter(|entry| entry.holder.is_waiting());
+        let waits = |entry: &&Entry| entry.holder.is_waiting() && entry.holder.device().is_none();
+        let waiting = || self.entries(key, newcomer.user).filter(waits);
         let same = waiting().find(|entry| entry.credential == newcomer.credential);
         same.or_else(|| waiting().next()).map(|entry| entry.id)
     }
@@ -67,7 +68,7 @@ impl Table {
 
     /// Ends the leases whose guards are among those meant.
     pub(super) fn end_leases(&mut self, meant: impl Fn(&[Key]) -> bool) {
-        let meant = |entry: &Entry| matches!(&entry.holder, Holder::Lease { guards, .. } if meant(guards));
+        let meant = |entry: &Entry| entry.holder.guards().is_some_and(&meant);
         let places: HashSet<(Key, Uuid)> = self.deadlines.values().cloned().collect();
         for (key, user) in places {
             if self.entries(&key, user).any(&meant) {

@@ -1,85 +1,165 @@
 //! Rights that end between the moment they were looked at and the moment the stream listens.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use snippetbox::clock::Clock;
 use snippetbox::db::Db;
 use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription, Tuning, Viewer,
-    Wishes, append,
+    Bus, ConnectionStream, Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription,
+    Tuning, Viewer, Wishes, append,
 };
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::support::{TestApp, eventually, on_both_databases};
 
-on_both_databases![an_expulsion_between_the_check_and_the_opening_closes_the_topic];
+on_both_databases![
+    an_expulsion_between_the_check_and_the_opening_closes_the_topic,
+    what_is_withdrawn_while_a_page_is_read_is_not_sent,
+];
+
+struct Node {
+    db: Db,
+    ids: Arc<Ids>,
+    realtime: Arc<Realtime>,
+    hub: Rc<Hub>,
+    following: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(app: &TestApp, ring_bytes: usize) -> Self {
+        let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), Clock::system());
+        let ids = Arc::new(Ids::new(clock.clone()));
+        let tuning = Tuning {
+            heartbeat: Duration::from_secs(15),
+            drain: Duration::ZERO,
+            ring_bytes,
+            max_streams: 10,
+            roster: Rules { grace: Duration::ZERO, limit: 250 },
+        };
+        let node = Realtime::open(db.clone(), "test".to_owned(), clock, Arc::clone(&ids), tuning, Bus::Local);
+        let realtime = node.await.expect("a node");
+        let following = tokio::task::spawn_local({
+            let realtime = Arc::clone(&realtime);
+            async move { realtime.run().await }
+        });
+        let hub = Hub::start(&realtime);
+        Self { db, ids, realtime, hub, following }
+    }
+
+    async fn stop(self) {
+        self.following.abort();
+        self.db.close().await;
+    }
+
+    /// Publishes events, each in a transaction of its own, and waits until the hub has delivered them.
+    async fn publish(&self, events: impl IntoIterator<Item = NewEvent<'static>>) {
+        let mut through = self.realtime.log.head();
+        for event in events {
+            let mut tx = self.db.write().await.expect("a transaction");
+            append(&mut tx, event).await.expect("appended");
+            tx.commit().await.expect("committed");
+            through += 1;
+        }
+        eventually("the hub has heard of it", async || {
+            let as_of = self.realtime.log.head();
+            let (head, _) = self.open(None, "custom:probe", Start::After(0), as_of);
+            (head >= through).then_some(())
+        })
+        .await;
+    }
+
+    /// Opens a stream, and tells up to where the hub has delivered.
+    fn open(&self, user: Option<Uuid>, topic: &str, start: Start, as_of: u64) -> (u64, ConnectionStream) {
+        let opening = Opening {
+            viewer: Viewer { user, sees_all: false },
+            subscriptions: vec![Subscription { key: topic.into(), guard: false, gathers: false }],
+            wishes: Wishes::default(),
+            profile: None,
+            start,
+            as_of,
+            recalled: Vec::new(),
+            expires_at: None,
+        };
+        let (now, mut head) = (Clock::system().now(), 0);
+        let ready = |_: Uuid, place: u64| {
+            head = place;
+            Frame::notice("ready", now, &serde_json::Value::Null, None)
+        };
+        let stream = self.hub.open(opening, ready).expect("a stream");
+        (head, stream)
+    }
+}
+
+fn kind(frame: &Frame) -> String {
+    let envelope: serde_json::Value = serde_json::from_slice(frame.envelope()).expect("JSON");
+    envelope["type"].as_str().expect("a type").to_owned()
+}
 
 async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &TestApp) {
-    let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), Clock::system());
-    let ids = Arc::new(Ids::new(clock.clone()));
-    let tuning = Tuning {
-        heartbeat: Duration::from_secs(15),
-        drain: Duration::ZERO,
-        ring_bytes: 1 << 20,
-        max_streams: 10,
-        roster: Rules { grace: Duration::ZERO, limit: 250 },
-    };
-    let node =
-        Realtime::open(db.clone(), "test".to_owned(), clock.clone(), Arc::clone(&ids), tuning, Bus::Local);
-    let node = node.await.expect("a node");
-    let following = tokio::task::spawn_local({
-        let node = Arc::clone(&node);
-        async move { node.run().await }
-    });
-    let hub = Hub::start(&node);
-    let (expelled, other, as_of) = (ids.next(), ids.next(), node.log.head());
-    let mut tx = db.write().await.expect("a transaction");
-    append(&mut tx, expulsion(expelled, &clock)).await.expect("appended");
-    tx.commit().await.expect("committed");
-    eventually("the hub has heard of it", async || (node.log.head() > as_of).then_some(())).await;
-    tokio::task::yield_now().await;
+    let node = Node::start(app, 1 << 20).await;
+    let (expelled, other, as_of) = (node.ids.next(), node.ids.next(), node.realtime.log.head());
+    let expulsion = NewEvent { effect: Some(Effect::Expel(expelled)), ..event("expelled", "room:1", None) };
+    node.publish([expulsion]).await;
 
     for (user, as_of, kinds) in [
         (expelled, as_of, vec!["ready", "topic_closed"]),
         (expelled, as_of + 1, vec!["ready"]),
         (other, as_of, vec!["ready"]),
     ] {
-        let opening = Opening {
-            viewer: Viewer { user: Some(user), sees_all: false },
-            subscriptions: vec![Subscription { key: "room:1".into(), guard: false, gathers: false }],
-            wishes: Wishes::default(),
-            profile: None,
-            start: Start::Fresh(node.log.head()),
-            as_of,
-            recalled: Vec::new(),
-            expires_at: None,
-        };
-        let now = clock.now();
-        let ready = |_: Uuid, _: u64| Frame::notice("ready", now, &serde_json::Value::Null, None);
-        let mut stream = hub.open(opening, ready).expect("a stream");
+        let (_, mut stream) = node.open(Some(user), "room:1", Start::Fresh(node.realtime.log.head()), as_of);
         let mut seen = Vec::new();
         while let Ok(Some(frame)) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
-            let envelope: serde_json::Value = serde_json::from_slice(frame.envelope()).expect("JSON");
-            seen.push(envelope["type"].as_str().expect("a type").to_owned());
+            seen.push(kind(&frame));
         }
         assert_eq!(seen, kinds, "as of {as_of}");
     }
-    following.abort();
-    db.close().await;
+    node.stop().await;
 }
 
-fn expulsion(user: Uuid, clock: &Clock) -> NewEvent<'static> {
+async fn what_is_withdrawn_while_a_page_is_read_is_not_sent(app: &TestApp) {
+    // With next to nothing in memory, so that the page comes from the database.
+    let node = Node::start(app, 1).await;
+    // The page is on its way for so many steps when the right ends.
+    for steps in 0..8 {
+        let (before, secret) = (node.realtime.log.head(), format!("snippets:{steps}"));
+        let fed = |kind: &'static str, topic: &str| event(kind, topic, Some("snippets"));
+        let others = || (0..3).map(|_| event("other", "custom:1", None));
+        node.publish([fed("first", "snippets:a"), fed("secret", &secret)].into_iter().chain(others())).await;
+        let (_, mut stream) = node.open(None, "snippets", Start::After(before), node.realtime.log.head());
+        let mut seen = vec![kind(&stream.next().await.expect("a frame"))];
+        for _ in 0..steps {
+            if let Some(frame) = stream.next().now_or_never() {
+                seen.push(kind(&frame.expect("a frame")));
+                break;
+            }
+            // What was asked of the database is answered meanwhile.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (audience, effect) = (Some(node.ids.next()), Some(Effect::Withdraw));
+        let ending = NewEvent { audience, effect, ..event("hidden", &secret, None) };
+        node.publish([ending, fed("last", "snippets:a")].into_iter().chain(others())).await;
+        while seen.last().is_none_or(|kind| kind != "last") {
+            let next = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+            seen.push(kind(&next.expect("in time").expect("a frame")));
+        }
+        assert_eq!(seen, ["ready", "first", "last"], "after {steps} steps");
+    }
+    node.stop().await;
+}
+
+fn event(kind: &'static str, topic: &str, feed: Option<&'static str>) -> NewEvent<'static> {
     NewEvent {
-        kind: "expelled",
-        topic: "room:1".to_owned(),
-        feed: None,
+        kind,
+        topic: topic.to_owned(),
+        feed,
         audience: None,
-        effect: Some(Effect::Expel(user)),
+        effect: None,
         actor: None,
         origin: None,
         data: Json::of(&()).expect("JSON"),
-        at: clock.now(),
+        at: Clock::system().now(),
     }
 }
