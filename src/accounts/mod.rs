@@ -261,7 +261,7 @@ pub async fn delete(
         return Err(Error::Conflict("others have accounts, and nobody else administers them"));
     }
     store::lock(tx.conn().await?, id).await?;
-    snippets::delete_all_of(app, tx, caller).await?;
+    let ended = snippets::delete_all_of(app, tx, caller).await?;
     chat::forget(app, tx, caller).await?;
     store::delete(tx.conn().await?, id).await?;
     let event = NewEvent {
@@ -276,7 +276,7 @@ pub async fn delete(
         at: app.clock.now(),
     };
     realtime::append(tx, event).await?;
-    Ok(())
+    realtime::take_from_feeds(tx, &ended).await
 }
 
 /// The topic that ends with an account; streams of its user stand on it.
