@@ -1,13 +1,17 @@
 //! Accounts: who uses this installation.
 
 mod passwords;
+mod roles;
 pub mod routes;
 mod store;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::passwords::{Password, Passwords};
+pub use self::{
+    passwords::{Password, Passwords},
+    roles::set_role,
+};
 use crate::{
     app::App,
     chat,
@@ -247,7 +251,7 @@ async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64)
 }
 
 /// Deletes the caller's account, if `allows` accepts its present version, with everything that is theirs, and ends
-/// their streams. The last administrator stays for as long as there are others, of whom nobody could become one.
+/// their streams. The last administrator stays for as long as there are others: [`set_role`] names another one first.
 ///
 /// The transaction must have begun with [`credentials::begin_last`].
 pub async fn delete(
