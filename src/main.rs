@@ -1,4 +1,4 @@
-//! The commands: `serve` (the default), `openapi`, `migrate`, `backup`, `restore`, `new-epoch`.
+//! The commands: `serve` (the default), `openapi`, `migrate`, `backup`, `restore`, `new-epoch`, `role`.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -7,6 +7,7 @@ use std::{
 };
 
 use snippetbox::{
+    accounts::{self, Email, Role},
     app::Server,
     clock::Clock,
     config::{LogFormat, Settings},
@@ -27,6 +28,7 @@ Commands:
   backup FILE              Copy the embedded database to a new file, while the server runs
   restore FILE [--force]   Put such a copy in the place of the database (--force: of one that exists)
   new-epoch                After a restore by other means (pg_restore, a copied folder): tell clients to start anew
+  role EMAIL admin|member  Make somebody an administrator, or one no more, while the server runs
 
 Settings (each also as a variable: --rate-limit is SNIPPETBOX_RATE_LIMIT):
 ";
@@ -41,25 +43,34 @@ enum Command {
     Backup(PathBuf),
     Restore { file: PathBuf, force: bool },
     NewEpoch,
+    Role { email: String, role: Role },
 }
 
 impl Command {
     /// Takes the command and what belongs to it off the arguments; what is left are settings.
     fn take(args: &mut Vec<String>) -> Result<Self, String> {
         let Some(name) = take_word(args) else { return Ok(Self::Serve) };
-        let mut file = || take_word(args).map(PathBuf::from).ok_or(format!("{name}: which FILE? Try --help"));
+        let mut word = |what| take_word(args).ok_or(format!("{name}: which {what}? Try --help"));
         match name.as_str() {
             "serve" => Ok(Self::Serve),
             "openapi" => Ok(Self::OpenApi),
             "migrate" => Ok(Self::Migrate),
-            "backup" => Ok(Self::Backup(file()?)),
+            "backup" => Ok(Self::Backup(word("FILE")?.into())),
             "restore" => {
-                let file = file()?;
+                let file = word("FILE")?.into();
                 let before = args.len();
                 args.retain(|arg| arg != "--force");
                 Ok(Self::Restore { file, force: args.len() < before })
             }
             "new-epoch" => Ok(Self::NewEpoch),
+            "role" => {
+                let email = word("EMAIL")?;
+                match word("role, admin or member")?.as_str() {
+                    "admin" => Ok(Self::Role { email, role: Role::Admin }),
+                    "member" => Ok(Self::Role { email, role: Role::Member }),
+                    other => Err(format!("there is no role `{other}`, only admin and member")),
+                }
+            }
             other => Err(format!("there is no command `{other}`; try --help")),
         }
     }
@@ -109,6 +120,7 @@ fn run(mut args: Vec<String>) -> Result<(), String> {
         Command::Backup(file) => runtime.block_on(backup(&settings, &file)),
         Command::Restore { file, force } => runtime.block_on(restore(&settings, &file, force)),
         Command::NewEpoch => runtime.block_on(new_epoch(&settings)),
+        Command::Role { email, role } => runtime.block_on(set_role(&settings, &email, role)),
     };
     runtime.shutdown_background(); // A thread that still computes something for a request does not hold up the end.
     done
@@ -162,6 +174,17 @@ async fn new_epoch(settings: &Settings) -> Result<(), String> {
     let epoch = Ids::new(Clock::system()).epoch();
     db::renew_epoch(&settings.database_url(), &epoch).await.map_err(|error| error.to_string())?;
     println!("this is epoch {epoch} now: clients that resume are told to start anew");
+    Ok(())
+}
+
+async fn set_role(settings: &Settings, address: &str, role: Role) -> Result<(), String> {
+    let email = Email::try_from(address.to_owned()).map_err(|why| format!("{address}: it {why}"))?;
+    let url = settings.database_url();
+    let db = Db::open(&url, settings.database_connections).await.map_err(|error| error.to_string())?;
+    let done = accounts::set_role(&db, Clock::system().now(), &email, role).await;
+    db.close().await;
+    done.map_err(|error| format!("{address}: {error}"))?;
+    println!("{address} has this role now");
     Ok(())
 }
 

@@ -1,13 +1,17 @@
 //! Accounts: who uses this installation.
 
 mod passwords;
+mod roles;
 pub mod routes;
 mod store;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::passwords::{Password, Passwords};
+pub use self::{
+    passwords::{Password, Passwords},
+    roles::set_role,
+};
 use crate::{
     app::App,
     chat,
@@ -247,7 +251,7 @@ async fn require_version(tx: &mut WriteTx, caller: &Caller, allows: impl Fn(i64)
 }
 
 /// Deletes the caller's account, if `allows` accepts its present version, with everything that is theirs, and ends
-/// their streams. The last administrator stays for as long as there are others, of whom nobody could become one.
+/// their streams. The last administrator stays for as long as there are others: [`set_role`] names another one first.
 ///
 /// The transaction must have begun with [`credentials::begin_last`].
 pub async fn delete(
@@ -261,7 +265,7 @@ pub async fn delete(
         return Err(Error::Conflict("others have accounts, and nobody else administers them"));
     }
     store::lock(tx.conn().await?, id).await?;
-    snippets::delete_all_of(app, tx, caller).await?;
+    let ended = snippets::delete_all_of(app, tx, caller).await?;
     chat::forget(app, tx, caller).await?;
     store::delete(tx.conn().await?, id).await?;
     let event = NewEvent {
@@ -276,7 +280,7 @@ pub async fn delete(
         at: app.clock.now(),
     };
     realtime::append(tx, event).await?;
-    Ok(())
+    realtime::take_from_feeds(tx, &ended).await
 }
 
 /// The topic that ends with an account; streams of its user stand on it.

@@ -95,6 +95,26 @@ pub(super) async fn needs_admin(conn: Conn<'_>, id: UserId) -> Result<bool> {
     .await?))
 }
 
+/// Whether there is an administrator besides this user.
+pub(super) async fn has_other_admin(conn: Conn<'_>, id: UserId) -> Result<bool> {
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1 AND role = 'admin')"
+    )
+    .bind(id)
+    .fetch_one(c)
+    .await?))
+}
+
+pub(super) async fn set_role(conn: Conn<'_>, id: UserId, role: Role) -> Result<()> {
+    on_conn!(conn, |c| sqlx::query("UPDATE users SET role = $2, version = version + 1 WHERE id = $1")
+        .bind(id)
+        .bind(role)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
 /// What everybody may know of a user, and its version.
 pub(super) async fn find_profile(conn: Conn<'_>, id: UserId) -> Result<Option<(Profile, i64)>> {
     let row: Option<(Text, i64)> =

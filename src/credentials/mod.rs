@@ -206,24 +206,33 @@ pub async fn revoke_token(app: &App, tx: &mut WriteTx, caller: &Caller, id: Cred
     if !store::is_token_of(tx.conn().await?, id, who.id).await? {
         return Err(Error::NotFound("token"));
     }
-    end(app, tx, id).await
+    end(app.clock.now(), tx, id).await
 }
 
 /// Ends the credential that the caller used, and the streams opened with it.
 pub async fn end_current(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
-    end(app, tx, caller.require_user()?.credential).await
+    end(app.clock.now(), tx, caller.require_user()?.credential).await
 }
 
 /// Ends all credentials of the caller but the one in use and its stream tokens.
 pub async fn end_others(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
     let who = caller.require_user()?;
-    for id in store::others(tx.conn().await?, who.id, who.credential).await? {
-        end(app, tx, id).await?;
+    end_all_but(app.clock.now(), tx, who.id, who.credential).await
+}
+
+/// Ends all credentials of a user, of whom the transaction holds the row alone.
+pub async fn end_all(now: Timestamp, tx: &mut WriteTx, user: UserId) -> Result<()> {
+    end_all_but(now, tx, user, CredentialId(Uuid::nil())).await
+}
+
+async fn end_all_but(now: Timestamp, tx: &mut WriteTx, user: UserId, but: CredentialId) -> Result<()> {
+    for id in store::others(tx.conn().await?, user, but).await? {
+        end(now, tx, id).await?;
     }
     Ok(())
 }
 
-async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
+async fn end(now: Timestamp, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
     for id in store::family(tx.conn().await?, id).await? {
         let event = NewEvent {
             kind: "credential_revoked",
@@ -234,7 +243,7 @@ async fn end(app: &App, tx: &mut WriteTx, id: CredentialId) -> Result<()> {
             actor: None,
             origin: None,
             data: Json::of(&id)?,
-            at: app.clock.now(),
+            at: now,
         };
         realtime::append(tx, event).await?;
     }

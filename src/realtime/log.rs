@@ -63,15 +63,13 @@ macro_rules! insert {
 /// Appends an event in the transaction of the change that it tells of.
 ///
 /// The append must come after the change has locked its row: two changes of one thing are then numbered in the
-/// order in which they happened.
+/// order in which they happened. Where a topic ends that is told on a feed, [`take_from_feeds`] must follow.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn append(tx: &mut WriteTx, event: NewEvent<'_>) -> Result<()> {
-    match event.effect {
-        Some(Effect::Withdraw) => withdraw(tx, &event.topic, event.audience).await?,
-        Some(Effect::End) if event.feed.is_some() => take_from_feed(tx, &event.topic).await?,
-        _ => {}
+    if event.effect == Some(Effect::Withdraw) {
+        withdraw(tx, &event.topic, event.audience).await?;
     }
     bind(tx.later(insert!(""), insert!("")), event).run().await
 }
@@ -108,10 +106,23 @@ async fn withdraw(tx: &mut WriteTx, topic: &str, audience: Option<Uuid>) -> Resu
     tx.later(WITHDRAW, WITHDRAW).bind(topic).bind(audience).run().await
 }
 
-/// Takes the earlier events of a topic that ends out of their feed: nobody can ask for the topic itself any more.
-async fn take_from_feed(tx: &mut WriteTx, topic: &str) -> Result<()> {
-    const TAKE: &str = "UPDATE events SET feed = NULL WHERE topic = $1 AND feed IS NOT NULL";
-    tx.later(TAKE, TAKE).bind(topic).run().await
+/// Takes the earlier events of topics that have ended out of their feeds: nobody can ask for the topics themselves any
+/// more.
+///
+/// It belongs at the end of a transaction: one of these events may have no place yet, and until the commit none that
+/// comes behind it gets one. The rows are locked in the order of their ids, as when history ends.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn take_from_feeds(tx: &mut WriteTx, topics: &[String]) -> Result<()> {
+    const SQLITE: &str = "UPDATE events SET feed = NULL WHERE topic IN (SELECT value FROM json_each($1))
+                          AND feed IS NOT NULL AND effect IS NOT 'end'";
+    const POSTGRES: &str = "WITH earlier AS (
+             SELECT id FROM events WHERE topic IN (SELECT jsonb_array_elements_text(CAST($1 AS JSONB)))
+             AND feed IS NOT NULL AND effect IS DISTINCT FROM 'end' ORDER BY id FOR UPDATE
+         )
+         UPDATE events SET feed = NULL FROM earlier WHERE events.id = earlier.id";
+    tx.later(SQLITE, POSTGRES).bind(Json::of(&topics)?.as_str()).run().await
 }
 
 /// The log of this installation, with its newest part in memory.

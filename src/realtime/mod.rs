@@ -49,7 +49,7 @@ pub use self::{
     frame::{Envelope, Form, Frame},
     history::{Since, Start},
     hub::{Hub, MAX_TOPICS, Opening, Renewal, TopicChange},
-    log::{Log, NewEvent, append, append_numbered},
+    log::{Log, NewEvent, append, append_numbered, take_from_feeds},
     roster::{Lease, Meta, Newcomer, Present, Roster, Rules},
     sequencer::report_lag,
     socket::take_over,

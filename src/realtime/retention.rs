@@ -30,11 +30,13 @@ impl Log {
             }
             let last = place(last).min(place(oldest) + TRIM_STEP - 1);
             let mut tx = self.db.write().await?;
-            on_conn!(tx.conn().await?, |c| sqlx::query("DELETE FROM events WHERE seq <= $1")
-                .bind(last)
-                .execute(c)
-                .await
-                .map(drop)?);
+            let conn = tx.conn().await?;
+            let sql = conn.sql(
+                "DELETE FROM events WHERE seq <= $1",
+                "WITH oldest AS (SELECT id FROM events WHERE seq <= $1 ORDER BY id FOR UPDATE)
+                 DELETE FROM events USING oldest WHERE events.id = oldest.id",
+            );
+            on_conn!(conn, |c| sqlx::query(sql).bind(last).execute(c).await.map(drop)?);
             tx.commit().await?;
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     db::{ReadConn, Shared, WriteTx},
     error::{Error, Result},
     id::id_type,
-    search,
+    realtime, search,
 };
 
 /// The topic of all public snippets.
@@ -227,13 +227,15 @@ pub async fn delete(
     store::delete(tx.conn().await?, id).await?;
     events::tell_end(app, tx, caller, (id, old.owner.id, old.visibility)).await?;
     if old.visibility == Visibility::Public {
+        realtime::take_from_feeds(tx, &[topic(id)]).await?;
         dashboard::count_snippets(tx, -1, id, app.clock.now()).await?;
     }
     Ok(())
 }
 
-/// Deletes all snippets of the caller.
-pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<()> {
+/// Deletes all snippets of the caller. Answers with the topics that have ended and were told on a feed, for
+/// [`realtime::take_from_feeds`].
+pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Result<Vec<String>> {
     let owner = caller.require_user()?.id;
     let all = store::lock_all_of(tx.conn().await?, owner).await?;
     store::delete_all_of(tx.conn().await?, owner).await?;
@@ -246,7 +248,7 @@ pub async fn delete_all_of(app: &App, tx: &mut WriteTx, caller: &Caller) -> Resu
     if let Some(last) = last {
         dashboard::count_snippets(tx, -count, *last, app.clock.now()).await?;
     }
-    Ok(())
+    Ok(public.into_iter().map(topic).collect())
 }
 
 /// The snippet for somebody who wants to change it, locked until the transaction ends.

@@ -16,6 +16,7 @@ mod operations;
 mod presence;
 mod process;
 mod readme;
+mod roles;
 mod search;
 mod sessions;
 mod snippets;

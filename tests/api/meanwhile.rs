@@ -235,3 +235,25 @@ async fn a_change_that_another_got_in_the_way_of_is_told_to_try_again(app: &Test
 fn on_postgres_a_change_that_another_got_in_the_way_of_is_told_to_try_again() {
     run(Database::Postgres, &[], a_change_that_another_got_in_the_way_of_is_told_to_try_again);
 }
+
+/// What is taken out of the feed would else wait for the rest of the deletion, and all events of all users behind it.
+async fn an_account_that_is_being_deleted_holds_no_event(app: &TestApp) {
+    let ann = app.user("ann").await;
+    ann.has_snippet(json!({})).await;
+    ann.post("/v1/rooms", &json!({ "name": "Den" })).await.expect(201);
+    app.settled().await;
+    let other = app.begin(&["SELECT id FROM rooms FOR UPDATE"]).await;
+    let mut answer = ann.delete("/v1/me").into_future();
+    if let Ok(early) = tokio::time::timeout(UNDER_WAY, &mut answer).await {
+        panic!("it did not wait: {early}");
+    }
+    app.execute("SELECT id FROM events FOR UPDATE NOWAIT").await;
+    other.commit().await;
+    answer.await.expect(204);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: tests/run starts one"]
+fn on_postgres_an_account_that_is_being_deleted_holds_no_event() {
+    run(Database::Postgres, &[], an_account_that_is_being_deleted_holds_no_event);
+}
