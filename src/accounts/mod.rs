@@ -261,7 +261,8 @@ pub async fn delete(
     allows: impl Fn(i64) -> bool,
 ) -> Result<()> {
     let User { id, role, .. } = require_version(tx, caller, allows).await?;
-    if role == Role::Admin && store::needs_admin(tx.conn().await?, id).await? {
+    let others = store::others(tx.conn().await?, id).await?;
+    if role == Role::Admin && others.exist && !others.have_admin {
         return Err(Error::Conflict("others have accounts, and nobody else administers them"));
     }
     store::lock(tx.conn().await?, id).await?;

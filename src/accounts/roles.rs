@@ -22,7 +22,7 @@ pub async fn set_role(db: &Db, now: Timestamp, email: &Email, role: Role) -> Res
         return Ok(());
     }
     if role == Role::Member {
-        if !store::has_other_admin(tx.conn().await?, id).await? {
+        if !store::others(tx.conn().await?, id).await?.have_admin {
             return Err(Error::Conflict("this is the last administrator: name another one first"));
         }
         credentials::end_all(now, &mut tx, id).await?;

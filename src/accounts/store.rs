@@ -84,21 +84,17 @@ pub(super) async fn lock(conn: Conn<'_>, id: UserId) -> Result<()> {
     Ok(())
 }
 
-/// Whether there are other users, and no other administrator among them.
-pub(super) async fn needs_admin(conn: Conn<'_>, id: UserId) -> Result<bool> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1)
-                AND NOT EXISTS (SELECT 1 FROM users WHERE id <> $1 AND role = 'admin')"
-    )
-    .bind(id)
-    .fetch_one(c)
-    .await?))
+/// Who is there besides a user.
+#[derive(sqlx::FromRow)]
+pub(super) struct Others {
+    pub exist: bool,
+    pub have_admin: bool,
 }
 
-/// Whether there is an administrator besides this user.
-pub(super) async fn has_other_admin(conn: Conn<'_>, id: UserId) -> Result<bool> {
-    Ok(on_conn!(conn, |c| sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1 AND role = 'admin')"
+pub(super) async fn others(conn: Conn<'_>, id: UserId) -> Result<Others> {
+    Ok(on_conn!(conn, |c| sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1) AS exist,
+                EXISTS (SELECT 1 FROM users WHERE id <> $1 AND role = 'admin') AS have_admin"
     )
     .bind(id)
     .fetch_one(c)

@@ -23,6 +23,12 @@ on_both_databases![
 ];
 
 async fn cut(app: &TestApp, person: &Persona, topic: &str, stream: EventStream) {
+    disconnect(person, topic, stream).await;
+    assert!(present(person, topic).await["count"] == 1, "the grace holds at {}", app.now());
+}
+
+/// Cuts a stream, and waits until the server has noticed.
+async fn disconnect(person: &Persona, topic: &str, stream: EventStream) {
     // A cut shows in nothing that can be asked for: the entry stays, which is the point. One that stands on the
     // connection cannot be named any more, though.
     let connection = stream.connection().to_owned();
@@ -32,7 +38,6 @@ async fn cut(app: &TestApp, person: &Persona, topic: &str, stream: EventStream) 
         (call.header("Snippetbox-Connection-Id", &connection).await.status == 404).then_some(())
     })
     .await;
-    assert!(present(person, topic).await["count"] == 1, "the grace holds at {}", app.now());
 }
 
 async fn each_connection_is_a_meta_of_its_user(app: &TestApp) {
@@ -110,13 +115,7 @@ async fn who_comes_back_is_seen_as_they_are_now(app: &TestApp) {
     let (plains, _) = watch(&plain, &topic, "").await;
     until(&mut watcher, &mut known, |known| known.users().len() == 2).await;
     for (person, stream) in [(&bob, bobs), (admin, plains)] {
-        let connection = stream.connection().to_owned();
-        stream.disconnect();
-        eventually("the server has noticed the cut", async || {
-            let call = person.patch(&format!("/v1/presence/{topic}"), &json!({}));
-            (call.header("Snippetbox-Connection-Id", &connection).await.status == 404).then_some(())
-        })
-        .await;
+        disconnect(person, &topic, stream).await;
     }
     // Another name is told.
     bob.patch("/v1/me", &json!({ "name": "Robert" })).await.expect(200);
