@@ -10,6 +10,7 @@ on_both_databases![
     ranges_count_as_javascript_does,
     markup_stays_text,
     a_long_content_is_shown_in_pieces,
+    a_typo_is_looked_for_in_the_beginning_of_a_content,
     the_answer_has_the_documented_shape,
 ];
 
@@ -97,6 +98,17 @@ async fn a_long_content_is_shown_in_pieces(app: &TestApp) {
     assert!(marked[0].starts_with("content: the [alpha] word\nsome filler"), "{marked:?}");
     assert!(marked[1].starts_with("content: éé") && marked[1].contains("éthe [omega] word\n"), "{marked:?}");
     assert!(marked.iter().all(|piece| piece.chars().count() <= 215), "{marked:?}");
+}
+
+async fn a_typo_is_looked_for_in_the_beginning_of_a_content(app: &TestApp) {
+    let ann = app.user("ann").await;
+    for (word, before) in [("haystack", 60 * 1024), ("pitchfork", 70 * 1024)] {
+        ann.has_snippet(json!({ "title": "T", "content": format!("{}{word}", "x ".repeat(before / 2)) }))
+            .await;
+    }
+    let shown = marked(&ann, "haystcak").await;
+    assert!(shown.len() == 1 && shown[0].ends_with("[haystack]"), "{shown:?}");
+    assert_eq!(marked(&ann, "pitchfrok").await, [""; 0], "it is found, and not shown");
 }
 
 async fn the_answer_has_the_documented_shape(app: &TestApp) {
