@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     effect::Ending,
-    event::{Event, Key, visible},
+    event::{Event, Key, Way, visible},
     frame::Frame,
     history::Page,
     hub::Opening,
@@ -87,25 +87,6 @@ impl Connection {
             generation: 0,
         };
         Self { id, viewer: opening.viewer, opened_at, state: RefCell::new(state) }
-    }
-
-    /// Hands over a new event that was published on one of this connection's topics; tells whether it was queued.
-    /// Whoever calls must have the hub send afterwards.
-    ///
-    /// A connection that catches up is left alone: it will read the event from the log.
-    pub(super) fn offer(&self, event: &Arc<Event>) -> Offer {
-        let mut state = self.state.borrow_mut();
-        if state.mode != Mode::Live || event.seq <= state.position {
-            return Offer::NotWanted;
-        }
-        state.position = event.seq;
-        let Some((waiting, size)) = self.selects(&state, event) else { return Offer::NotWanted };
-        if !state.queue.has_room(size) {
-            state.fall_behind(event.seq);
-            return Offer::FellBehind;
-        }
-        state.queue.push(waiting, size);
-        if std::mem::replace(&mut state.touched, true) { Offer::Queued } else { Offer::Touched }
     }
 
     /// Queues a frame about the stream itself; there are few of them, and they are always taken.
@@ -198,8 +179,8 @@ impl Connection {
     }
 
     /// The one place where it is decided whether a connection gets an event, live or replayed, and in which form:
-    /// by its topics and rights of this moment. Answers with how many bytes it will send, too.
-    fn selects(&self, state: &State, event: &Arc<Event>) -> Option<(Waiting, usize)> {
+    /// by its topics and rights of this moment. Answers with how many bytes that are, too.
+    pub(super) fn selects(&self, state: &State, event: &Event) -> Option<(Way, usize)> {
         if !self.viewer.may_see(event.audience) || !state.wants(&event.kind) {
             return None;
         }
@@ -208,10 +189,10 @@ impl Connection {
         }
         let listens = |key: &Key| state.subscriptions.iter().any(|s| s.key == *key && !s.guard);
         if listens(&event.topic) {
-            return Some((Waiting::Durable(Arc::clone(event)), event.frame().size()));
+            return Some((Way::Topic, event.frame().size()));
         }
         let frame = event.feed_frame().filter(|_| event.feed.as_ref().is_some_and(listens))?;
-        Some((Waiting::Fed(Arc::clone(event)), frame.size()))
+        Some((Way::Feed, frame.size()))
     }
 
     /// Takes up a part of the log, as far as the queue has room.
@@ -221,11 +202,11 @@ impl Connection {
             if event.seq <= state.position {
                 continue;
             }
-            if let Some((waiting, size)) = self.selects(&state, event) {
+            if let Some((way, size)) = self.selects(&state, event) {
                 if !state.queue.has_room(size) {
                     return;
                 }
-                state.enqueue(waiting, size);
+                state.enqueue(Waiting::Durable(Arc::clone(event), way), size);
             }
             state.position = event.seq;
         }
@@ -233,14 +214,14 @@ impl Connection {
     }
 }
 
-/// What became of an event that was handed to a connection.
+/// What is to be done after something was handed to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
-    /// It waits, as the first since the hub last sent.
-    Touched,
-    /// It waits behind others that were not sent yet.
-    Queued,
-    NotWanted,
+    /// Nothing, or it is known already.
+    Done,
+    /// The hub has to send what waits.
+    Send,
+    /// The client has to be told that it fell behind.
     FellBehind,
 }
 
@@ -255,6 +236,12 @@ impl State {
         }
     }
 
+    /// What is to be done for what waits now: known already, if it was to be sent before.
+    pub(super) fn offered(&mut self) -> Offer {
+        let nothing = self.queue.is_empty() && self.socket.as_ref().is_none_or(|socket| !socket.has_rest());
+        if nothing || std::mem::replace(&mut self.touched, true) { Offer::Done } else { Offer::Send }
+    }
+
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -265,7 +252,7 @@ impl State {
     /// taken what it was sent.
     pub(super) fn fall_behind(&mut self, place: u64) {
         let first = self.queue.first_place().unwrap_or(place);
-        self.queue.sift(|waiting| !matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_)));
+        self.queue.sift(|waiting| !matches!(waiting, Waiting::Durable(..)));
         self.position = first - 1;
         self.mode = Mode::CatchingUp;
     }

@@ -1,4 +1,5 @@
-//! From the log to the connections of a worker: what is new is queued for everybody first, and then sent.
+//! From the log to the connections of a worker: what follows each other for the same listeners is sent to each of them
+//! in one go; else what is new is queued for everybody first, and then sent.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -10,10 +11,15 @@ use super::{
     frame::Frame,
     hub::Hub,
     queue::Waiting,
+    run::Run,
 };
 
-/// How many connections are sent to before other tasks of the worker have their turn: 1 to 3 ms of work.
-const SLICE: usize = 256;
+/// How many connections are sent to before other tasks of the worker have their turn: less than 1 ms of work, because
+/// a request waits for some turns until it is answered.
+const SLICE: usize = 64;
+/// How many connections are looked at before the first of them is sent to: their parts of the memory come at the same
+/// time then, and not each after the system call before it.
+const AHEAD: usize = 32;
 /// How many events are handed over before other tasks of the worker have their turn: less than 1 ms of work.
 const HANDED: usize = 4_096;
 /// How many events one look at the log (or commands one look at the inbox) takes, so that what has gathered goes out in one write to each connection.
@@ -33,48 +39,44 @@ impl Hub {
             let Some(last) = events.last() else { return };
             // Set before the delivery: a connection that opens during it begins behind these events.
             self.state.borrow_mut().head = last.seq;
-            if let [event] = events
-                && event.ending.is_none()
-            {
-                self.hand_over(event, None).await;
-                tokio::task::yield_now().await;
-                continue;
-            }
             let mut touched = Vec::new();
-            for event in events {
-                self.hand_over(event, Some(&mut touched)).await;
+            for run in Run::split(events) {
+                let is_only = events.len() == run.events.len() && last.ending.is_none();
+                self.hand_over(&run, if is_only { None } else { Some(&mut touched) }).await;
             }
-            self.in_slices(&touched, |connection| self.send_to(connection)).await;
+            let look = |connection: &Connection| connection.state.borrow().is_free();
+            self.in_slices(&touched, look, |connection, _| self.send_to(connection)).await;
+            tokio::task::yield_now().await;
         }
     }
 
-    /// Queues an event for those who listen, and notes who has something to be sent; without such a list it is sent at
-    /// once, while what belongs to the connection is still in the processor's cache.
-    async fn hand_over(&self, event: &Arc<Event>, mut touched: Option<&mut Vec<Rc<Connection>>>) {
-        let own = self.listeners(&event.topic);
-        let feed = event.feed.as_ref().and_then(|feed| self.listeners(feed));
-        let (mut queued, turn) = (0, if touched.is_some() { HANDED } else { SLICE });
-        for (index, connection) in own.iter().chain(&feed).flat_map(|list| list.iter()).enumerate() {
-            if index % turn == turn - 1 {
+    /// Queues events for those who listen, and notes who has something to be sent; without such a list they are sent at
+    /// once.
+    async fn hand_over(&self, run: &Run<'_>, mut touched: Option<&mut Vec<Rc<Connection>>>) {
+        let own = run.topic().and_then(|topic| self.listeners(topic));
+        let feed = run.feed().and_then(|feed| self.listeners(feed));
+        let at_once = touched.is_none();
+        let turn = if at_once { SLICE } else { HANDED.div_ceil(run.events.len()) };
+        let mut taken = 0;
+        // Whoever listens to both has them from the first; the position tells.
+        for slice in own.iter().chain(&feed).flat_map(|list| list.chunks(turn)) {
+            let look = |connection: &Connection| if at_once { connection.takes_at_once(run) } else { None };
+            look_ahead(slice, look, |connection, way| {
+                let (count, offer) = connection.offer(run, way);
+                taken += count;
+                match (offer, &mut touched) {
+                    (Offer::Send, Some(touched)) => touched.push(Rc::clone(connection)),
+                    (Offer::Send, None) => self.send_to(connection),
+                    (Offer::FellBehind, _) => self.tell_lagged(connection),
+                    (Offer::Done, _) => {}
+                }
+            });
+            if slice.len() == turn {
                 tokio::task::yield_now().await;
             }
-            // Whoever listens to both has it from the first; the position tells.
-            match connection.offer(event) {
-                Offer::Touched => match &mut touched {
-                    Some(touched) => touched.push(Rc::clone(connection)),
-                    None => self.send_to(connection),
-                },
-                Offer::Queued => {}
-                Offer::NotWanted => continue,
-                Offer::FellBehind => {
-                    self.tell_lagged(connection);
-                    continue;
-                }
-            }
-            queued += 1;
         }
-        metrics::counter!("snippetbox_deliveries_total").increment(queued);
-        if let Some(ending) = &event.ending {
+        metrics::counter!("snippetbox_deliveries_total").increment(taken);
+        if let Some(ending) = run.last().and_then(|last| last.ending.as_ref()) {
             let [own, feed] = [&own, &feed].map(|list| list.as_deref().map_or(&[][..], Vec::as_slice));
             self.end_rights(ending, own, feed);
         }
@@ -86,13 +88,24 @@ impl Hub {
         connection.control(self.notice("lagged", &json!({ "cursor": cursor })));
     }
 
-    /// Does something that sends for each connection.
-    pub(super) async fn in_slices(&self, connections: &[Rc<Connection>], send: impl Fn(&Connection)) {
+    /// Does something that sends for each connection, after a look at it.
+    pub(super) async fn in_slices<T: Copy + Default>(
+        &self,
+        connections: &[Rc<Connection>],
+        look: impl Fn(&Connection) -> T,
+        mut send: impl FnMut(&Connection, T),
+    ) {
         for slice in connections.chunks(SLICE) {
-            for connection in slice {
-                send(connection);
-            }
+            look_ahead(slice, &look, |connection, seen| send(connection, seen));
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sends what waits after something was handed over.
+    pub(super) fn send_offered(&self, connection: &Connection) {
+        let offered = connection.state.borrow_mut().offered();
+        if offered == Offer::Send {
+            self.send_to(connection);
         }
     }
 
@@ -110,8 +123,7 @@ impl Hub {
         loop {
             let (waiting, size) = connection.state.borrow_mut().queue.pop()?;
             let frame = match &waiting {
-                Waiting::Durable(event) => Some(event.frame().clone()),
-                Waiting::Fed(event) => event.feed_frame().cloned(),
+                Waiting::Durable(event, way) => event.frame_on(*way).cloned(),
                 Waiting::Ephemeral(it) => Some(it.frame.clone()),
                 Waiting::Control(frame) => Some(frame.clone()),
                 Waiting::Roster(key) => self.roster_for(connection, key),
@@ -132,4 +144,21 @@ fn burst(events: &[Arc<Event>]) -> usize {
         bytes <= BATCH_BYTES
     });
     fit.count().max(1).min(events.len())
+}
+
+/// Looks at a few connections before it does something with the first of them, and so on with the next few.
+fn look_ahead<T: Copy + Default>(
+    connections: &[Rc<Connection>],
+    look: impl Fn(&Connection) -> T,
+    mut then: impl FnMut(&Rc<Connection>, T),
+) {
+    for few in connections.chunks(AHEAD) {
+        let mut seen = [T::default(); AHEAD];
+        for (seen, connection) in seen.iter_mut().zip(few) {
+            *seen = look(connection);
+        }
+        for (connection, seen) in few.iter().zip(seen) {
+            then(connection, seen);
+        }
+    }
 }

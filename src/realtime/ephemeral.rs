@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 use super::{
     Command, Realtime,
-    connection::{Connection, Mode, Offer},
+    connection::{Connection, Mode, Offer, State},
     delivery::BATCH_BYTES,
     event::Key,
     frame::Frame,
     hub::Hub,
     queue::Waiting,
     roster::{Announcement, Audience},
+    run::Forms,
     subscription::Presence,
     typing,
 };
@@ -101,13 +102,16 @@ impl Hub {
     pub(super) async fn tell(&self, gathered: &[Arc<Ephemeral>]) {
         let listeners = gathered.first().and_then(|first| self.listeners(&first.topic));
         let Some(listeners) = listeners else { return };
-        self.in_slices(&listeners, |connection| {
-            for ephemeral in gathered {
+        let forms = Forms::default();
+        let look = |connection: &Connection| connection.hears_at_once(gathered);
+        self.in_slices(&listeners, look, |connection, at_once| {
+            let sent = if at_once { connection.send_at_once(gathered, &forms) } else { 0 };
+            for ephemeral in &gathered[sent..] {
                 if connection.tell(ephemeral) == Offer::FellBehind {
                     self.tell_lagged(connection);
                 }
             }
-            self.send_to(connection);
+            self.send_offered(connection);
         })
         .await;
     }
@@ -119,9 +123,16 @@ impl Hub {
             let Announcement { topic, audience, kind, frame } = announcement;
             let (topic, kind, frame) = (Key::clone(topic), (*kind).into(), frame.clone());
             let ephemeral = Arc::new(Ephemeral { topic, kind, origin: None, frame });
-            self.in_slices(&listeners, |connection| {
-                connection.hear(*audience, &ephemeral);
-                self.send_to(connection);
+            let (only, forms) = (std::slice::from_ref(&ephemeral), Forms::default());
+            let look = |connection: &Connection| {
+                let state = connection.state.borrow();
+                state.is_free() && state.is_concerned(*audience, &ephemeral)
+            };
+            self.in_slices(&listeners, look, |connection, at_once| {
+                if !at_once || connection.send_at_once(only, &forms) == 0 {
+                    connection.hear(*audience, &ephemeral);
+                }
+                self.send_offered(connection);
             })
             .await;
         }
@@ -132,14 +143,9 @@ impl Connection {
     /// Hands over something about who is there. Where the queue is full, the whole state takes the place of what
     /// waits: nothing is missed, and what waits does not grow. Whoever calls must have the hub send afterwards.
     fn hear(&self, audience: Audience, ephemeral: &Arc<Ephemeral>) {
-        let Ephemeral { topic, kind, frame, .. } = &**ephemeral;
+        let Ephemeral { topic, frame, .. } = &**ephemeral;
         let mut state = self.state.borrow_mut();
-        let concerned = match state.presence {
-            Presence::Track | Presence::Observe => audience != Audience::Counters,
-            Presence::Count => audience != Audience::Watchers,
-            Presence::Off => false,
-        };
-        if !concerned || !state.wants(kind) {
+        if !state.is_concerned(audience, ephemeral) {
             return;
         }
         let whole_waits = |waiting: &Waiting| matches!(waiting, Waiting::Roster(key) if key == topic);
@@ -154,21 +160,38 @@ impl Connection {
         state.enqueue(Waiting::Roster(Key::clone(topic)), 0);
     }
 
+    /// Whether the connection gets all of this, and nothing is in front of it.
+    fn hears_at_once(&self, gathered: &[Arc<Ephemeral>]) -> bool {
+        let state = self.state.borrow();
+        state.is_free() && gathered.iter().all(|ephemeral| self.wants(&state, ephemeral))
+    }
+
+    /// Sends all of it; answers with how many are off.
+    fn send_at_once(&self, gathered: &[Arc<Ephemeral>], forms: &Forms) -> usize {
+        let frames = gathered.iter().map(|ephemeral| &ephemeral.frame);
+        let state = self.state.borrow();
+        state.socket.as_ref().map_or(0, |socket| socket.send(forms.get(socket.form, frames)))
+    }
+
+    fn wants(&self, state: &State, ephemeral: &Ephemeral) -> bool {
+        state.wants(&ephemeral.kind) && (state.echo || ephemeral.origin != Some(self.id))
+    }
+
     /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
     /// read again. Else it replaces the one of its kind, or is lost; but of who is typing the last word is never lost: it
     /// is looked up when there is room. Whoever calls must have the hub send afterwards.
     fn tell(&self, ephemeral: &Arc<Ephemeral>) -> Offer {
-        let Ephemeral { topic, kind, origin, frame } = &**ephemeral;
+        let Ephemeral { topic, kind, frame, .. } = &**ephemeral;
         let mut state = self.state.borrow_mut();
-        if !state.wants(kind) || (!state.echo && *origin == Some(self.id)) {
-            return Offer::NotWanted;
+        if !self.wants(&state, ephemeral) {
+            return Offer::Done;
         }
         let is_typing = **kind == *typing::KIND;
         if is_typing && state.queue.any(|waiting| matches!(waiting, Waiting::Typing(key) if key == topic)) {
-            return Offer::Queued;
+            return Offer::Done;
         }
-        let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(_) | Waiting::Fed(_));
-        let mut outcome = Offer::Queued;
+        let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(..));
+        let mut outcome = Offer::Done;
         if !state.queue.has_room(frame.size()) && state.mode == Mode::Live && state.queue.any(gives_way) {
             let next = state.position + 1;
             state.fall_behind(next);
@@ -186,5 +209,17 @@ impl Connection {
     pub(super) fn show(&self, topic: &Key, kind: &str, frame: &Frame) {
         let (topic, frame) = (Key::clone(topic), frame.clone());
         self.tell(&Arc::new(Ephemeral { topic, kind: kind.into(), origin: None, frame }));
+    }
+}
+
+impl State {
+    /// Whether something about who is there is for this connection.
+    fn is_concerned(&self, audience: Audience, ephemeral: &Ephemeral) -> bool {
+        let wants_it = match self.presence {
+            Presence::Track | Presence::Observe => audience != Audience::Counters,
+            Presence::Count => audience != Audience::Watchers,
+            Presence::Off => false,
+        };
+        wants_it && self.wants(&ephemeral.kind)
     }
 }

@@ -109,6 +109,15 @@ pub struct Event {
     feed_frame: Option<Frame>,
 }
 
+/// Through which of its two topics somebody gets an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The topic it belongs to.
+    Topic,
+    /// The wider topic on which it is told too.
+    Feed,
+}
+
 /// A row of the log, as the database and the bus have it.
 #[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
 pub(super) struct EventRow {
@@ -166,6 +175,14 @@ impl Event {
     #[must_use]
     pub fn feed_frame(&self) -> Option<&Frame> {
         self.feed_frame.as_ref()
+    }
+
+    /// The frame for those who get it in this way.
+    pub(super) fn frame_on(&self, way: Way) -> Option<&Frame> {
+        match way {
+            Way::Topic => Some(&self.frame),
+            Way::Feed => self.feed_frame.as_ref(),
+        }
     }
 
     /// How many bytes of memory its frames take.

@@ -22,6 +22,7 @@ mod retention;
 mod rights;
 mod ring;
 mod roster;
+mod run;
 mod sequencer;
 mod socket;
 mod stream;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     ephemeral::Ephemeral,
-    event::{Event, Key},
+    event::{Event, Key, Way},
     frame::Frame,
 };
 
@@ -15,10 +15,8 @@ const QUEUE_FRAMES: usize = 1_024;
 
 /// Something that waits. When a right ends, what stands on it is taken out.
 pub(super) enum Waiting {
-    /// An event of the log, as those get it who listen to its own topic.
-    Durable(Arc<Event>),
-    /// An event of the log, as those get it who listen to its feed.
-    Fed(Arc<Event>),
+    /// An event of the log.
+    Durable(Arc<Event>, Way),
     /// An event that is not kept.
     Ephemeral(Arc<Ephemeral>),
     /// Something about the stream itself.
@@ -100,7 +98,7 @@ impl Queue {
     /// The place of the first event of the log that waits.
     pub(super) fn first_place(&self) -> Option<u64> {
         self.iter().find_map(|(waiting, _)| match waiting {
-            Waiting::Durable(event) | Waiting::Fed(event) => Some(event.seq),
+            Waiting::Durable(event, _) => Some(event.seq),
             _ => None,
         })
     }
@@ -108,7 +106,7 @@ impl Queue {
     /// Takes out everything of a topic that came before a place: the event there may tell why.
     pub(super) fn forget(&mut self, topic: &Key, before: u64) {
         self.sift(|waiting| match waiting {
-            Waiting::Durable(event) | Waiting::Fed(event) => event.topic != *topic || event.seq >= before,
+            Waiting::Durable(event, _) => event.topic != *topic || event.seq >= before,
             Waiting::Ephemeral(it) => it.topic != *topic,
             Waiting::Roster(key) | Waiting::Typing(key) => key != topic,
             Waiting::Control(_) => true,
@@ -119,8 +117,9 @@ impl Queue {
     /// too unless they may still be seen.
     pub(super) fn withdraw(&mut self, topic: &Key, before: u64, seen: bool) {
         self.sift(|waiting| match waiting {
-            Waiting::Durable(event) => seen || event.topic != *topic || event.seq >= before,
-            Waiting::Fed(event) => event.topic != *topic || event.seq >= before,
+            Waiting::Durable(event, way) => {
+                (seen && *way == Way::Topic) || event.topic != *topic || event.seq >= before
+            }
             _ => true,
         });
     }

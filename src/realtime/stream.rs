@@ -122,7 +122,7 @@ impl Stream for ConnectionStream {
                 Poll::Ready(true) => {}
             }
             let Some((waiting, _, frame)) = self.hub.next(&self.connection) else { continue };
-            if let Waiting::Durable(event) | Waiting::Fed(event) = waiting {
+            if let Waiting::Durable(event, _) = waiting {
                 self.connection.state.borrow_mut().taken = event.seq;
             }
             return Poll::Ready(Some(frame));
