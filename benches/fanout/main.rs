@@ -1,5 +1,6 @@
 //! What a delivery costs, beside a loop over bare sockets: `cargo bench --bench fanout -- --help`.
 
+mod aside;
 mod bare;
 mod crowd;
 mod readers;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Arguments,
+    aside::Aside,
     crowd::Crowd,
     support::{
         Result,
@@ -201,11 +202,14 @@ pub fn fixed(arguments: &Arguments, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Cost of a send with always something to send: 2 publishes in flight, at most 4 undelivered.
+/// Always something to send: 2 publishes in flight, at most 4 undelivered.
+const ALWAYS: Pace = Pace::Closed { in_flight: 2, undelivered: 4 };
+
+/// Cost of a send with always something to send, and what a POST takes meanwhile.
 pub fn saturated(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let run = |target: &Target| -> Result<Run> {
         let mut crowd = gather(target, arguments.connections)?;
-        publish(&mut crowd, target, &topic(), Pace::Closed { in_flight: 2, undelivered: 4 }, arguments)
+        publish(&mut crowd, target, &topic(), ALWAYS, arguments)
     };
     let mut cpu = Vec::new();
     for _ in 0..arguments.rounds.max(1) {
@@ -219,6 +223,15 @@ pub fn saturated(arguments: &Arguments, report: &mut Report) -> Result<()> {
         }
     }
     report.add(Row::new("saturated, server / bare loop, median").with("CPU per send ×", median(cpu)));
+    // A run of its own, because more publishes change how many deliveries join.
+    let target = Target::server(arguments, false)?;
+    let mut crowd = gather(&target, arguments.connections)?;
+    let aside = Aside::start(&target);
+    let load = publish(&mut crowd, &target, &topic(), ALWAYS, arguments)?;
+    let took = aside.end()?;
+    let row = Row::new("saturated, a POST of another client");
+    let row = row.with("p50 ms", took.quantile_ms(0.5)).with("p99 ms", took.quantile_ms(0.99));
+    report.add(row.with("deliveries/s meanwhile", as_f64(load.deliveries) / load.seconds));
     Ok(())
 }
 
