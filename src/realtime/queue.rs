@@ -8,8 +8,9 @@ use super::{
     frame::Frame,
 };
 
-/// How many bytes of frames may wait for one connection; a single larger frame may wait alone.
-pub(super) const QUEUE_BYTES: usize = 64 * 1024;
+/// How many bytes of frames may wait for one connection; a single larger frame may wait alone. With all that a connection
+/// needs besides, one that takes nothing stays below 64 KiB.
+pub(super) const QUEUE_BYTES: usize = 56 * 1024;
 /// How many frames may wait for one connection.
 const QUEUE_FRAMES: usize = 1_024;
 
