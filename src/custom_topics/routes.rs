@@ -77,7 +77,7 @@ async fn publish(
             tx.conn().await?; // What is told cannot be taken back: first it must be sure who tells.
             tell()
         };
-        return idempotency::once(&app, &caller, &attempt, held_and_told).await;
+        return idempotency::told(&app, &caller, &attempt, held_and_told).await;
     }
     idempotency::once_then(
         &app,

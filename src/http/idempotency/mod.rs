@@ -153,6 +153,23 @@ where
     }
 }
 
+/// Like [`once`], for an effect that tells and writes nothing: where no answer is kept, nobody waits for a commit.
+///
+/// # Errors
+/// What the effect says.
+pub async fn told<F>(app: &App, caller: &Caller, attempt: &Attempt, effect: F) -> Result<HttpResponse>
+where
+    F: AsyncFnOnce(&mut WriteTx) -> Result<Answer>,
+{
+    if attempt.key.is_some() {
+        return once(app, caller, attempt, effect).await;
+    }
+    let mut tx = credentials::begin(app, caller).await?;
+    let answer = effect(&mut tx).await?.into_response(false);
+    actix_web::rt::spawn(tx.commit());
+    answer
+}
+
 /// Like [`once`], for an answer that is told from the number of an event that the effect has appended. Where a
 /// sequencer gives the events their places, the answer is known only after the commit, and stored then.
 ///
@@ -217,8 +234,8 @@ impl<'a> Place<'a> {
     }
 
     fn open(&self, app: &App, sealed: &[u8]) -> Result<Outcome> {
-        let text = app.sealer.open(&self.purpose(), sealed);
-        let outcome = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let outcome =
+            app.sealer.open(&self.purpose(), sealed).and_then(|text| serde_json::from_slice(&text).ok());
         outcome.ok_or_else(|| Error::Internal("a stored answer cannot be opened".into()))
     }
 
