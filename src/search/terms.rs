@@ -2,7 +2,10 @@
 //!
 //! A term is a letter for its kind and a text, in which characters that mean something to a database stand as others.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{hash::BuildHasher as _, ops::Range};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::{
     Document,
@@ -46,6 +49,10 @@ pub(super) enum Kind {
 
 /// A term of the index.
 pub(super) fn term(kind: Kind, text: &str) -> String {
+    characters(kind, text.chars()).collect()
+}
+
+fn characters(kind: Kind, text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     let kind = match kind {
         Kind::Word => 'w',
         Kind::Start => 's',
@@ -58,7 +65,7 @@ pub(super) fn term(kind: Kind, text: &str) -> String {
         Kind::Owner => 'o',
         Kind::Hidden => 'x',
     };
-    std::iter::once(kind).chain(text.chars().map(harmless)).collect()
+    std::iter::once(kind).chain(text.map(harmless))
 }
 
 /// The term of everything of one owner.
@@ -82,14 +89,17 @@ pub(super) fn cut(word: &str) -> &str {
 }
 
 /// The word, and what is left of it without any one of its characters: two words that are one typo apart share one.
-pub(super) fn near(word: &str) -> Vec<String> {
+pub(super) fn near(word: &str) -> Vec<[&str; 2]> {
     let length = word.chars().count();
     if !WITH_TYPOS.contains(&length) {
         return Vec::new();
     }
-    let without = |(at, gone): (usize, char)| format!("{}{}", &word[..at], &word[at + gone.len_utf8()..]);
-    let shorter: BTreeSet<String> = word.char_indices().map(without).collect();
-    std::iter::once(word.to_owned()).chain(shorter).collect()
+    let letters: Vec<(usize, char)> = word.char_indices().collect();
+    // Of the same characters in a row it does not matter which one is left out.
+    let differ = letters.iter().zip(letters.iter().skip(1).map(Some).chain([None]));
+    let gone = differ.filter(|((_, one), next)| next.is_none_or(|(_, next)| next != one));
+    let without = |(&(at, gone), _): (&(usize, char), _)| [&word[..at], &word[at + gone.len_utf8()..]];
+    std::iter::once([word, ""]).chain(gone.map(without)).collect()
 }
 
 /// What the index keeps of a snippet: terms with spaces between them.
@@ -100,38 +110,39 @@ pub struct Terms {
 
 impl Terms {
     pub(super) fn of(document: &Document<'_>) -> Self {
-        let mut words = Bounded::default();
-        words.push(owner(document.owner));
+        let mut terms = Bounded::default();
+        terms.push(owner(document.owner).chars());
         if !document.public {
-            words.push(term(Kind::Hidden, ""));
+            terms.push(term(Kind::Hidden, "").chars());
         }
-        words.push(term(Kind::Language, document.language));
+        terms.push(characters(Kind::Language, document.language.chars()));
         for tag in &document.tags {
-            words.push(term(Kind::Tag, tag));
+            terms.push(characters(Kind::Tag, tag.chars()));
         }
-        let head = std::iter::once(document.title).chain(document.tags.iter().copied());
-        for word in distinct(head.clone()) {
-            words.push(term(Kind::HeadWord, &word));
-            starts(&mut words, Kind::HeadStart, &word);
+        let head = || std::iter::once(document.title).chain(document.tags.iter().copied());
+        for word in distinct(head()).iter() {
+            terms.push(characters(Kind::HeadWord, word.chars()));
+            starts(&mut terms, Kind::HeadStart, word);
         }
-        for word in distinct(head.chain([document.content])) {
-            words.push(term(Kind::Word, &word));
-            starts(&mut words, Kind::Start, &word);
-            for near in near(&word) {
-                words.push(term(Kind::Near, &near));
+        for word in distinct(head().chain([document.content])).iter() {
+            terms.push(characters(Kind::Word, word.chars()));
+            starts(&mut terms, Kind::Start, word);
+            for near in near(word) {
+                terms.push(characters(Kind::Near, near.into_iter().flat_map(str::chars)));
             }
         }
-        Self { words: words.text, grams: grams([document.title, document.content]) }
+        Self { words: terms.text, grams: grams([document.title, document.content]) }
     }
 }
 
-fn distinct<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// The different words, in their order.
+fn distinct<'t>(texts: impl Iterator<Item = &'t str>) -> Bounded {
+    let mut found = Bounded::default();
     for text in texts {
         let folded = fold(text);
-        let mut here: HashSet<&str> = words(text).map(|word| cut(&folded[word])).collect();
-        here.retain(|word| !found.contains(*word));
-        found.extend(here.into_iter().map(str::to_owned));
+        for word in words(text) {
+            found.push(cut(&folded[word]).chars());
+        }
     }
     found
 }
@@ -139,52 +150,54 @@ fn distinct<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeSet<String> {
 fn starts(terms: &mut Bounded, kind: Kind, word: &str) {
     let ends = word.char_indices().skip(1).map(|(end, _)| end).chain([word.len()]);
     for end in ends.take(LONGEST_START) {
-        terms.push(term(kind, &word[..end]));
+        terms.push(characters(kind, word[..end].chars()));
     }
 }
 
 /// The end is padded, so that what is shorter than a gram is the beginning of one wherever it stands.
 fn grams(texts: [&str; 2]) -> String {
-    let mut grams: Vec<[char; GRAM]> = Vec::new();
+    let mut terms = Bounded::default();
     for text in texts {
         let padding = std::iter::repeat_n(' ', GRAM - 1);
-        let characters: Vec<char> = fold(text).chars().chain(padding).collect();
-        grams.extend(characters.windows(GRAM).filter_map(|gram| <[char; GRAM]>::try_from(gram).ok()));
-    }
-    grams.sort_unstable();
-    grams.dedup();
-    let mut terms = String::new();
-    for gram in grams {
-        if !append(&mut terms, &term(Kind::Gram, &String::from_iter(gram))) {
-            break;
+        let letters: Vec<char> = fold(text).chars().chain(padding).collect();
+        for gram in letters.windows(GRAM) {
+            terms.push(characters(Kind::Gram, gram.iter().copied()));
         }
     }
-    terms
+    terms.text
 }
 
-/// Different terms, up to a number of bytes.
+/// Different terms with spaces between them, up to a number of bytes.
 #[derive(Default)]
 struct Bounded {
-    terms: HashSet<String>,
     text: String,
+    /// Where each of them stands in the text.
+    places: HashTable<Range<usize>>,
+    hasher: RandomState,
 }
 
 impl Bounded {
-    fn push(&mut self, term: String) {
-        if !self.terms.contains(&term) && append(&mut self.text, &term) {
-            self.terms.insert(term);
+    /// Adds a term that is new, if there is room for it.
+    fn push(&mut self, term: impl Iterator<Item = char>) {
+        let Self { text, places, hasher } = self;
+        let end = text.len();
+        if end > 0 {
+            text.push(' ');
         }
+        let start = text.len();
+        text.extend(term);
+        let term = &text[start..];
+        let hash = hasher.hash_one(term);
+        if text.len() >= MAX_BYTES || places.find(hash, |known| text[known.clone()] == *term).is_some() {
+            text.truncate(end);
+            return;
+        }
+        places.insert_unique(hash, start..text.len(), |known| hasher.hash_one(&text[known.clone()]));
     }
-}
 
-/// Adds a term, if there is room for it.
-fn append(terms: &mut String, term: &str) -> bool {
-    let fits = terms.len() + term.len() < MAX_BYTES;
-    if fits {
-        terms.push_str(if terms.is_empty() { "" } else { " " });
-        terms.push_str(term);
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.text.split(' ').filter(|term| !term.is_empty())
     }
-    fits
 }
 
 #[cfg(test)]
@@ -237,7 +250,9 @@ mod tests {
         let words =
             ["buffer", "bufer", "bufffer", "bufger", "ubffer", "connection", "größe", "grösse", "größen"];
         for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (one, other))) {
-            let shares = near(one).iter().any(|term| near(other).contains(term));
+            let [ones, others] = [one, other]
+                .map(|word| near(word).into_iter().map(|parts| parts.concat()).collect::<Vec<_>>());
+            let shares = ones.iter().any(|term| others.contains(term));
             assert!(shares || !is_near(one, other), "{one} {other}");
         }
     }

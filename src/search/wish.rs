@@ -151,7 +151,7 @@ impl Wish {
         }
         let words = self.all(filter, |word| match nearby.get(&word.text) {
             None => looked_for(word, Kind::Word, Kind::Start),
-            Some(near) => Part::Any(near.iter().map(|near| term(Kind::Near, near)).collect()),
+            Some(near) => Part::Any(near.iter().map(|near| term(Kind::Near, &near.concat())).collect()),
         })?;
         Some(Ask {
             by: By::Typos,
