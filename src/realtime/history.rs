@@ -15,8 +15,9 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How many bytes of payload a page holds at most (or one event): what a connection's queue has room for.
-const PAGE_BYTES: i64 = 64 * 1024;
+/// How many bytes of payload a page holds at most (or one event): what a connection's queue has room for, with the
+/// envelopes around it.
+const PAGE_BYTES: i64 = 48 * 1024;
 /// Up to how many events of history are counted before they are sent; a client that has missed more knows enough.
 pub const COUNTED: u64 = 1_000;
 

@@ -166,7 +166,11 @@ where
     }
     let mut tx = credentials::begin(app, caller).await?;
     let answer = effect(&mut tx).await?.into_response(false);
-    actix_web::rt::spawn(tx.commit());
+    let mut commit = Box::pin(tx.commit());
+    // Its first step lets other writes go on.
+    if futures_util::FutureExt::now_or_never(&mut commit).is_none() {
+        actix_web::rt::spawn(commit);
+    }
     answer
 }
 
