@@ -1,7 +1,6 @@
 //! A client beside the load. The one that reads ten thousand streams sees an answer only behind what has come on them.
 
 use std::{
-    io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::{
         Arc,
@@ -12,7 +11,7 @@ use std::{
 };
 
 use super::{
-    support::{Result, histogram::Histogram, http::Answer},
+    support::{Result, histogram::Histogram, http::exchange},
     target::Target,
 };
 
@@ -47,22 +46,14 @@ impl Aside {
 fn publish(address: SocketAddr, request: &[u8], is_over: &AtomicBool) -> Result<Histogram> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let (mut took, mut input, mut buffer) = (Histogram::default(), Vec::new(), [0; 4_096]);
+    let mut took = Histogram::default();
     while !is_over.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        stream.write_all(request)?;
-        input.clear();
-        loop {
-            let read = stream.read(&mut buffer)?;
-            input.extend_from_slice(&buffer[..read]);
-            match Answer::parse(&input)? {
-                Some((Answer { status: 202, .. }, _)) => break,
-                Some((Answer { status, .. }, _)) => return Err(format!("the answer is {status}").into()),
-                None if read == 0 => return Err("the connection ended".into()),
-                None => {}
-            }
-        }
+        let (status, _) = exchange(&mut stream, request)?;
         took.record(asked.elapsed());
+        if status != 202 {
+            return Err(format!("the answer is {status}").into());
+        }
         std::thread::sleep(PAUSE);
     }
     Ok(took)

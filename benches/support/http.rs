@@ -46,12 +46,15 @@ impl<'a> Answer<'a> {
 
 /// One request on a connection of its own, for what is not measured.
 pub fn call(address: SocketAddr, line: &str, headers: &str, body: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    let mut bytes = Vec::new();
-    write_request(&mut bytes, line, headers, body);
-    stream.write_all(&bytes)?;
-    bytes.clear();
-    let mut part = [0; 16 * 1024];
+    let mut request = Vec::new();
+    write_request(&mut request, line, headers, body);
+    exchange(&mut TcpStream::connect(address)?, &request).map_err(|error| format!("{line}: {error}").into())
+}
+
+/// Sends a request, and waits for its answer.
+pub fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<(u16, String)> {
+    stream.write_all(request)?;
+    let (mut bytes, mut part) = (Vec::new(), [0; 16 * 1024]);
     loop {
         let read = stream.read(&mut part)?;
         bytes.extend_from_slice(&part[..read]);
@@ -59,7 +62,7 @@ pub fn call(address: SocketAddr, line: &str, headers: &str, body: &str) -> Resul
             return Ok((answer.status, String::from_utf8(answer.body.to_vec())?));
         }
         if read == 0 {
-            return Err(format!("{line}: the connection ended").into());
+            return Err("the connection ended".into());
         }
     }
 }

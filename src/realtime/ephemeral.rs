@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Command, Realtime,
-    connection::{Connection, Mode, Offer, State},
+    connection::{Connection, Mode, State},
     delivery::BATCH_BYTES,
     event::Key,
     frame::Frame,
@@ -107,7 +107,7 @@ impl Hub {
         self.in_slices(&listeners, look, |connection, at_once| {
             let sent = if at_once { connection.send_at_once(gathered, &forms) } else { 0 };
             for ephemeral in &gathered[sent..] {
-                if connection.tell(ephemeral) == Offer::FellBehind {
+                if connection.tell(ephemeral) {
                     self.tell_lagged(connection);
                 }
             }
@@ -179,30 +179,31 @@ impl Connection {
 
     /// Hands over an event that is not kept. Where the queue is full of events that are, those give way: they can be
     /// read again. Else it replaces the one of its kind, or is lost; but of who is typing the last word is never lost: it
-    /// is looked up when there is room. Whoever calls must have the hub send afterwards.
-    fn tell(&self, ephemeral: &Arc<Ephemeral>) -> Offer {
+    /// is looked up when there is room. Tells whether the connection has fallen behind. Whoever calls must have the hub
+    /// send afterwards.
+    fn tell(&self, ephemeral: &Arc<Ephemeral>) -> bool {
         let Ephemeral { topic, kind, frame, .. } = &**ephemeral;
         let mut state = self.state.borrow_mut();
         if !self.wants(&state, ephemeral) {
-            return Offer::Done;
+            return false;
         }
         let is_typing = **kind == *typing::KIND;
         if is_typing && state.queue.any(|waiting| matches!(waiting, Waiting::Typing(key) if key == topic)) {
-            return Offer::Done;
+            return false;
         }
         let gives_way = |waiting: &Waiting| matches!(waiting, Waiting::Durable(..));
-        let mut outcome = Offer::Done;
+        let mut fell_behind = false;
         if !state.queue.has_room(frame.size()) && state.mode == Mode::Live && state.queue.any(gives_way) {
             let next = state.position + 1;
             state.fall_behind(next);
-            outcome = Offer::FellBehind;
+            fell_behind = true;
         }
         if state.queue.has_room(frame.size()) {
             state.enqueue(Waiting::Ephemeral(Arc::clone(ephemeral)), frame.size());
         } else if !state.queue.replace(ephemeral) && is_typing {
             state.enqueue(Waiting::Typing(Key::clone(topic)), 0);
         }
-        outcome
+        fell_behind
     }
 
     /// Hands over what holds on a topic, to a connection that has just begun to listen to it.

@@ -229,6 +229,7 @@ mod tests {
         cell::{Cell, RefCell},
         io::Read as _,
         net::{TcpListener, TcpStream},
+        time::Duration,
     };
 
     use super::{Socket, watched};
@@ -244,6 +245,7 @@ mod tests {
     async fn of_frames_that_are_sent_in_part_the_rest_is_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let (stream, form) = (watched(listener.accept().unwrap().0).unwrap(), Form::EventStream);
         let (rest, full, broken) = (RefCell::default(), Cell::new(false), Cell::new(false));
         let socket = Socket { stream, form, rest, full, broken };

@@ -96,9 +96,9 @@ pub(super) fn near(word: &str) -> Vec<[&str; 2]> {
     }
     let letters: Vec<(usize, char)> = word.char_indices().collect();
     // Of the same characters in a row it does not matter which one is left out.
-    let differ = letters.iter().zip(letters.iter().skip(1).map(Some).chain([None]));
-    let gone = differ.filter(|((_, one), next)| next.is_none_or(|(_, next)| next != one));
-    let without = |(&(at, gone), _): (&(usize, char), _)| [&word[..at], &word[at + gone.len_utf8()..]];
+    let rows = letters.chunk_by(|(_, one), (_, next)| one == next);
+    let gone = rows.filter_map(|row| row.first());
+    let without = |&(at, gone): &(usize, char)| [&word[..at], &word[at + gone.len_utf8()..]];
     std::iter::once([word, ""]).chain(gone.map(without)).collect()
 }
 
