@@ -1,20 +1,17 @@
 //! A node without HTTP, for what needs thousands of viewers, or readers that do not read.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use snippetbox::clock::Clock;
-use snippetbox::db::Db;
-use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, ConnectionStream, Effect, Ephemeral, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening,
-    Presence, Realtime, Rules, Start, Subscription, TopicChange, Tuning, Typist, Viewer, Wishes, append,
+    ConnectionStream, Effect, Ephemeral, Frame, Hub, Json, Key, Lease, NewEvent, Newcomer, Opening, Presence,
+    Start, Subscription, TopicChange, Typist, Viewer, Wishes, append,
 };
 use uuid::Uuid;
 
 use super::Known;
-use crate::support::{TestApp, eventually, on_both_databases};
+use crate::support::{Node, TestApp, eventually, on_both_databases};
 
 on_both_databases![
     five_thousand_viewers_cost_linear_traffic,
@@ -36,40 +33,11 @@ const GUARD: &str = "credential@1";
 /// How many bytes may wait for one connection.
 const QUEUE: usize = 64 * 1024;
 
-struct Node {
-    db: Db,
-    clock: Clock,
-    realtime: Arc<Realtime>,
-    hub: Rc<Hub>,
-    following: tokio::task::JoinHandle<()>,
+async fn start(app: &TestApp) -> Node {
+    Node::on(app, app.clock.clone(), 1 << 20, Duration::from_secs(5)).await
 }
 
 impl Node {
-    async fn start(app: &TestApp) -> Self {
-        let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), app.clock.clone());
-        let ids = Arc::new(Ids::new(clock.clone()));
-        let tuning = Tuning {
-            heartbeat: Duration::from_secs(15),
-            drain: Duration::ZERO,
-            ring_bytes: 1 << 20,
-            max_streams: 10_000,
-            roster: Rules { grace: Duration::from_secs(5), limit: 250 },
-        };
-        let realtime = Realtime::open(db.clone(), "test".to_owned(), clock.clone(), ids, tuning, Bus::Local);
-        let realtime = realtime.await.expect("a node");
-        let following = tokio::task::spawn_local({
-            let realtime = Arc::clone(&realtime);
-            async move { realtime.run().await }
-        });
-        let hub = Hub::start(&realtime);
-        Self { db, clock, realtime, hub, following }
-    }
-
-    async fn stop(self) {
-        self.following.abort();
-        self.db.close().await;
-    }
-
     fn open(&self, user: u128, presence: Presence) -> Reader {
         self.open_at(&self.hub, user, presence)
     }
@@ -227,7 +195,7 @@ async fn five_thousand_viewers_cost_linear_traffic(app: &TestApp) {
 /// Opens as many viewers on one topic, and answers with how many bytes all of them were sent until each knew how
 /// many they are.
 async fn traffic_of(app: &TestApp, n_viewers: usize) -> usize {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let mut readers: Vec<Reader> = Vec::new();
     for user in 0..n_viewers {
         readers.push(node.open(user as u128, Presence::Track));
@@ -253,7 +221,7 @@ async fn traffic_of(app: &TestApp, n_viewers: usize) -> usize {
 
 async fn a_reader_that_lags_gets_the_whole_state_and_nothing_grows(app: &TestApp) {
     const USERS: u128 = 20;
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let mut quick = node.open(100, Presence::Observe);
     let mut slow = node.open(101, Presence::Observe);
     slow.read();
@@ -291,7 +259,7 @@ async fn a_reader_that_lags_gets_the_whole_state_and_nothing_grows(app: &TestApp
 }
 
 async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let key = Key::from(TOPIC);
     let mut watcher = node.open(1, Presence::Off);
     let (ann, bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
@@ -323,7 +291,7 @@ async fn who_is_typing_is_told_as_the_whole_set(app: &TestApp) {
 }
 
 async fn typing_is_told_at_most_every_quarter_second(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let key = Key::from(TOPIC);
     let mut watcher = node.open(1, Presence::Off);
     let started = tokio::time::Instant::now();
@@ -364,7 +332,7 @@ async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
         (TOPIC, Effect::End, false),
         (GUARD, Effect::End, false),
     ] {
-        let node = Node::start(app).await;
+        let node = start(app).await;
         let (anns, bobs) = (node.typist(2, None), node.typist(3, None));
         node.end(topic, effect.clone()).await;
         node.realtime.start_typing(&key, anns).expect_err("ann has no right any more");
@@ -391,7 +359,7 @@ async fn what_begins_after_its_right_has_ended_does_not_hold(app: &TestApp) {
 }
 
 async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let key = Key::from(TOPIC);
     let mut watcher = node.open(1, Presence::Off);
     let ann = Uuid::from_u128(2);
@@ -407,7 +375,7 @@ async fn typing_ends_with_the_right_and_with_the_credential(app: &TestApp) {
 
 /// Where nobody can ask for it any more, as the topic is gone, and the clock stands still.
 async fn a_topic_that_has_ended_has_nobody_there_and_nobody_typing(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let mut stream = node.open(2, Presence::Track);
     node.say(3, "here");
     node.realtime.start_typing(&Key::from(TOPIC), node.typist(4, None)).expect("the right holds");
@@ -438,7 +406,7 @@ fn noise(node: &Node, topic: &str, number: usize) -> Ephemeral {
 }
 
 async fn the_last_of_who_is_typing_is_not_lost_to_a_full_queue(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let key = Key::from(TOPIC);
     let (mut quick, mut slow) = (node.open(1, Presence::Off), node.open(2, Presence::Off));
     node.realtime.start_typing(&key, node.typist(3, None)).expect("the right holds");
@@ -461,7 +429,7 @@ async fn the_last_of_who_is_typing_is_not_lost_to_a_full_queue(app: &TestApp) {
 }
 
 async fn the_last_of_who_is_typing_is_not_lost_to_a_full_inbox(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let key = Key::from(TOPIC);
     // Another worker, which stands still as long as nobody runs what is local to it.
     let worker = tokio::task::LocalSet::new();
@@ -487,7 +455,7 @@ async fn the_last_of_who_is_typing_is_not_lost_to_a_full_inbox(app: &TestApp) {
 /// A topic is added to a stream whose user has lost it while the request was on its way.
 async fn what_was_lost_while_it_was_added_is_not_told(app: &TestApp) {
     const OTHER: &str = "room:2";
-    let node = Node::start(app).await;
+    let node = start(app).await;
     let (mut ann, mut bob) = (node.open(2, Presence::Off), node.open(3, Presence::Off));
     let change = |reader: &Reader, user: u128, as_of| TopicChange {
         connection: reader.connection,
@@ -518,10 +486,10 @@ async fn what_was_lost_while_it_was_added_is_not_told(app: &TestApp) {
 
 /// A stream is refused because nobody knows any more which rights have ended since its user's were looked at.
 async fn who_is_not_let_in_was_never_there(app: &TestApp) {
-    let node = Node::start(app).await;
+    let node = start(app).await;
     node.end("elsewhere", Effect::End).await;
     node.stop().await;
-    let node = Node::start(app).await; // Which knows nothing of what was before.
+    let node = start(app).await; // Which knows nothing of what was before.
     let opening = node.opening(2, Presence::Track, node.realtime.log.head() - 1);
     let ready = |id: Uuid, _: u64| Frame::notice("ready", node.clock.now(), &json!(id), None);
     assert!(node.hub.open(opening, ready).is_err());

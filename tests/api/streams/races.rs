@@ -1,59 +1,26 @@
 //! Rights that end between the moment they were looked at and the moment the stream listens.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use snippetbox::clock::Clock;
-use snippetbox::db::Db;
-use snippetbox::id::Ids;
 use snippetbox::realtime::{
-    Bus, ConnectionStream, Effect, Frame, Hub, Json, NewEvent, Opening, Realtime, Rules, Start, Subscription,
-    Tuning, Viewer, Wishes, append,
+    ConnectionStream, Effect, Frame, Json, NewEvent, Opening, Start, Subscription, Viewer, Wishes, append,
 };
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{TestApp, eventually, on_both_databases};
+use crate::support::{Node, TestApp, eventually, on_both_databases};
 
 on_both_databases![
     an_expulsion_between_the_check_and_the_opening_closes_the_topic,
     what_is_withdrawn_while_a_page_is_read_is_not_sent,
 ];
 
-struct Node {
-    db: Db,
-    ids: Arc<Ids>,
-    realtime: Arc<Realtime>,
-    hub: Rc<Hub>,
-    following: JoinHandle<()>,
+async fn start(app: &TestApp, ring_bytes: usize) -> Node {
+    Node::on(app, Clock::system(), ring_bytes, Duration::ZERO).await
 }
 
 impl Node {
-    async fn start(app: &TestApp, ring_bytes: usize) -> Self {
-        let (db, clock) = (Db::open(&app.database_url(), 4).await.expect("the database"), Clock::system());
-        let ids = Arc::new(Ids::new(clock.clone()));
-        let tuning = Tuning {
-            heartbeat: Duration::from_secs(15),
-            drain: Duration::ZERO,
-            ring_bytes,
-            max_streams: 10,
-            roster: Rules { grace: Duration::ZERO, limit: 250 },
-        };
-        let node = Realtime::open(db.clone(), "test".to_owned(), clock, Arc::clone(&ids), tuning, Bus::Local);
-        let realtime = node.await.expect("a node");
-        let following = tokio::task::spawn_local({
-            let realtime = Arc::clone(&realtime);
-            async move { realtime.run().await }
-        });
-        let hub = Hub::start(&realtime);
-        Self { db, ids, realtime, hub, following }
-    }
-
-    async fn stop(self) {
-        self.following.abort();
-        self.db.close().await;
-    }
-
     /// Publishes events, each in a transaction of its own, and waits until the hub has delivered them.
     async fn publish(&self, events: impl IntoIterator<Item = NewEvent<'static>>) {
         let mut through = self.realtime.log.head();
@@ -65,14 +32,14 @@ impl Node {
         }
         eventually("the hub has heard of it", async || {
             let as_of = self.realtime.log.head();
-            let (head, _) = self.open(None, "custom:probe", Start::After(0), as_of);
+            let (head, _) = self.listen(None, "custom:probe", Start::After(0), as_of);
             (head >= through).then_some(())
         })
         .await;
     }
 
     /// Opens a stream, and tells up to where the hub has delivered.
-    fn open(&self, user: Option<Uuid>, topic: &str, start: Start, as_of: u64) -> (u64, ConnectionStream) {
+    fn listen(&self, user: Option<Uuid>, topic: &str, start: Start, as_of: u64) -> (u64, ConnectionStream) {
         let opening = Opening {
             viewer: Viewer { user, sees_all: false },
             subscriptions: vec![Subscription { key: topic.into(), guard: false, gathers: false }],
@@ -99,7 +66,7 @@ fn kind(frame: &Frame) -> String {
 }
 
 async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &TestApp) {
-    let node = Node::start(app, 1 << 20).await;
+    let node = start(app, 1 << 20).await;
     let (expelled, other, as_of) = (node.ids.next(), node.ids.next(), node.realtime.log.head());
     let expulsion = NewEvent { effect: Some(Effect::Expel(expelled)), ..event("expelled", "room:1", None) };
     node.publish([expulsion]).await;
@@ -109,7 +76,8 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
         (expelled, as_of + 1, vec!["ready"]),
         (other, as_of, vec!["ready"]),
     ] {
-        let (_, mut stream) = node.open(Some(user), "room:1", Start::Fresh(node.realtime.log.head()), as_of);
+        let (_, mut stream) =
+            node.listen(Some(user), "room:1", Start::Fresh(node.realtime.log.head()), as_of);
         let mut seen = Vec::new();
         while let Ok(Some(frame)) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
             seen.push(kind(&frame));
@@ -121,14 +89,14 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
 
 async fn what_is_withdrawn_while_a_page_is_read_is_not_sent(app: &TestApp) {
     // With next to nothing in memory, so that the page comes from the database.
-    let node = Node::start(app, 1).await;
+    let node = start(app, 1).await;
     // The page is on its way for so many steps when the right ends.
     for steps in 0..8 {
         let (before, secret) = (node.realtime.log.head(), format!("snippets:{steps}"));
         let fed = |kind: &'static str, topic: &str| event(kind, topic, Some("snippets"));
         let others = || (0..3).map(|_| event("other", "custom:1", None));
         node.publish([fed("first", "snippets:a"), fed("secret", &secret)].into_iter().chain(others())).await;
-        let (_, mut stream) = node.open(None, "snippets", Start::After(before), node.realtime.log.head());
+        let (_, mut stream) = node.listen(None, "snippets", Start::After(before), node.realtime.log.head());
         let mut seen = vec![kind(&stream.next().await.expect("a frame"))];
         for _ in 0..steps {
             if let Some(frame) = stream.next().now_or_never() {
