@@ -120,13 +120,19 @@ pub(super) async fn types_and_echo_are_honoured(app: &TestApp) {
     let mut typed = ann.subscribe("topics=custom:x&types=b,c").await;
     let connection = quiet.connection().to_owned();
     let own = ann.publish("custom:x", &json!({ "type": "a", "data": 1 }));
-    own.header("Snippetbox-Connection-Id", connection).await.expect(202);
+    own.header("Snippetbox-Connection-Id", &connection).await.expect(202);
     ann.publish("custom:x", &json!({ "type": "b", "data": 2 })).await.expect(202);
     assert_eq!(quiet.next().await.kind, "b");
     assert_eq!(typed.next().await.kind, "b");
     ann.publish("custom:x", &json!({ "type": "c", "data": 3, "ephemeral": true })).await.expect(202);
     let last = typed.next().await;
     assert_eq!((last.kind.as_str(), last.id), ("c", None));
+    assert_eq!(quiet.next().await.kind, "c");
+    let own = ann.publish("custom:x", &json!({ "type": "a", "data": 4, "ephemeral": true }));
+    own.header("Snippetbox-Connection-Id", &connection).await.expect(202);
+    ann.publish("custom:x", &json!({ "type": "b", "data": 5, "ephemeral": true })).await.expect(202);
+    assert_eq!(quiet.next().await.kind, "b", "its own was told");
+    assert_eq!(typed.next().await.kind, "b", "another type was told");
 }
 
 pub(super) async fn heartbeats_come_by_the_clock(app: &TestApp) {
