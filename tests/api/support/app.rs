@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::persona::{Credential, PASSWORD, Persona, new_client};
 use super::storage::{Database, Storage};
-use super::within;
+use super::{eventually, within};
 
 /// How long a server may take to stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -161,11 +161,20 @@ impl TestApp {
         self.admin.get_or_init(|| self.register("admin")).await
     }
 
-    /// Waits until everything that was acknowledged has its place in the log. On PostgreSQL it gets it some
-    /// milliseconds after the acknowledgement, so that a stream that opens meanwhile is told of it as of news.
+    /// Waits until everything that was acknowledged has its place in the log, and the server has taken it up from
+    /// there. Both come some moments after the acknowledgement, so that a stream that opens meanwhile is told of it
+    /// as of news.
     pub async fn settled(&self) {
+        let admin = self.admin().await;
         let mark = json!({ "type": "settled", "data": null });
-        self.admin().await.publish("custom:settled", &mark).await.expect(202);
+        let mark = admin.publish("custom:settled", &mark).await.expect(202).json();
+        let place = |id: &str| id.split_once('.').and_then(|(_, place)| place.parse::<u64>().ok());
+        let Some(marked) = mark["id"].as_str().map(place) else { return };
+        eventually("the mark is taken up", async || {
+            let page = admin.get("/v1/snippets?limit=1").await.expect(200);
+            (place(page.header("snippetbox-cursor")) >= marked).then_some(())
+        })
+        .await;
     }
 
     /// Somebody with an account and a session, who is not the admin.
