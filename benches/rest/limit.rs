@@ -3,6 +3,7 @@
 
 use std::{
     path::Path,
+    sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
@@ -86,8 +87,8 @@ fn database(folder: &Path) -> std::path::PathBuf {
     folder.join("snippetbox.db")
 }
 
-/// Durable creations a second in a copy of the database: the snippet, its two tags, its event and, with `once`,
-/// the stored answer; `group` of them share a transaction and its sync.
+/// Durable creations a second in a copy of the database: the snippet, its two tags, its terms for the search, its
+/// event, the count of all and, with `once`, the stored answer; `group` of them share a transaction and its sync.
 pub fn create(folder: &Path, once: bool, group: usize, span: Duration) -> Result<f64> {
     let copy = tempfile::tempdir_in(folder)?;
     for file in ["snippetbox.db", "snippetbox.db-wal"] {
@@ -98,20 +99,26 @@ pub fn create(folder: &Path, once: bool, group: usize, span: Duration) -> Result
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     let owner: Vec<u8> = conn.query_row("SELECT id FROM users", [], |row| row.get(0))?;
+    let credential: Vec<u8> = conn.query_row("SELECT id FROM credentials", [], |row| row.get(0))?;
     let ids = Ids::new(Clock::system());
     let (begun, mut count) = (Instant::now(), 0_u64);
     while begun.elapsed() < span {
         let tx = conn.transaction()?;
         for _ in 0..group {
-            insert(&tx, &owner, ids.next(), once)?;
+            tx.prepare_cached("INSERT INTO held_credentials (id) VALUES (?1)")?.execute([&credential])?;
+            insert(&tx, &owner, ids.next(), once, count)?;
             count += 1;
         }
+        tx.execute_batch(
+            "INSERT INTO search_terms (rowid, terms) SELECT place, terms FROM search_pending;
+             DELETE FROM search_pending",
+        )?;
         tx.commit()?;
     }
     Ok(as_f64(count) / begun.elapsed().as_secs_f64())
 }
 
-fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool) -> rusqlite::Result<()> {
+fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool, number: u64) -> rusqlite::Result<()> {
     const AT: &str = "2026-01-01T00:00:00.000+00:00";
     let content = "let value = compute(input[1], \"rust\");\n".repeat(10);
     let payload =
@@ -119,12 +126,13 @@ fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool) -> rusqlite::Re
     conn.prepare_cached(
         "INSERT INTO snippets (id, owner_id, visibility, language, version, created_at, updated_at, tags, title,
                                excerpt, content)
-         VALUES (?1, ?2, 'unlisted', 'rust', 1, ?3, ?3, '[\"bench\",\"limit\"]', 'A snippet', ?4, ?5)",
+         VALUES (?1, ?2, 'public', 'rust', 1, ?3, ?3, '[\"bench\",\"limit\"]', 'A snippet', ?4, ?5)",
     )?
     .execute((id.as_bytes(), owner, AT, &content[..200], &content))?;
+    make_findable(conn, owner, id, number)?;
     conn.prepare_cached(
         "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
-         VALUES ('snippet_created', ?1, NULL, NULL, NULL, NULL, '{}', NULL, ?2, ?3) RETURNING seq",
+         VALUES ('snippet_created', ?1, 'snippets', NULL, NULL, NULL, '{}', NULL, ?2, ?3) RETURNING seq",
     )?
     .query_row((format!("snippets:{id}"), &payload, AT), |row| row.get::<_, i64>(0))?;
     if once {
@@ -135,4 +143,28 @@ fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool) -> rusqlite::Re
         .execute((&lookup, &lookup, payload.as_bytes(), AT))?;
     }
     Ok(())
+}
+
+/// What the search and the dashboard are told of a snippet.
+fn make_findable(conn: &Connection, owner: &[u8], id: Uuid, number: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO search_entries (snippet_id, owner_id, public, bytes, title, tags)
+         VALUES (?1, ?2, 1, 400, 'A snippet', '[\"bench\",\"limit\"]')",
+    )?
+    .execute((id.as_bytes(), owner))?;
+    conn.prepare_cached("INSERT INTO search_pending (place, terms) VALUES (last_insert_rowid(), ?1)")?
+        .execute([terms(number)])?;
+    conn.prepare_cached(
+        "INSERT INTO dashboard_counts (kind, minute, lane, amount) VALUES ('snippets', 1, 0, 1)
+         ON CONFLICT (kind, minute, lane) DO UPDATE SET amount = dashboard_counts.amount + excluded.amount",
+    )?
+    .execute([])
+    .map(drop)
+}
+
+/// As many terms as the program makes of a snippet of these benches, and as long: most are shared, some are its own.
+fn terms(number: u64) -> String {
+    static SHARED: LazyLock<String> = LazyLock::new(|| (0..140).map(|term| format!("s{term:04} ")).collect());
+    let own = (0..28).map(|term| format!("{:05}", (number * 28 + term) % 100_000));
+    SHARED.clone() + &own.collect::<Vec<_>>().join(" ")
 }
