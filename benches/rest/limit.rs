@@ -164,7 +164,10 @@ fn make_findable(conn: &Connection, owner: &[u8], id: Uuid, number: u64) -> rusq
 
 /// As many terms as the program makes of a snippet of these benches, and as long: most are shared, some are its own.
 fn terms(number: u64) -> String {
-    static SHARED: LazyLock<String> = LazyLock::new(|| (0..140).map(|term| format!("s{term:04} ")).collect());
-    let own = (0..28).map(|term| format!("{:05}", (number * 28 + term) % 100_000));
-    SHARED.clone() + &own.collect::<Vec<_>>().join(" ")
+    static SHARED: LazyLock<String> = LazyLock::new(|| {
+        let shared: Vec<_> = (0..140).map(|term| format!("s{term:04}")).collect();
+        shared.join(" ")
+    });
+    let own: Vec<_> = (0..28).map(|term| format!(" {:05}", (number * 28 + term) % 100_000)).collect();
+    SHARED.clone() + &own.concat()
 }

@@ -3,7 +3,13 @@
 //! A hub lives on one thread with its connections, so nothing here is locked. It reads the log like any other
 //! reader, from its own position on, and needs no inbox for events: what it has not delivered yet is in the log.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,6 +35,8 @@ use crate::{
 
 /// How often deadlines of connections are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How often the figures are brought up to date.
+const FIGURES: Duration = Duration::from_secs(4);
 /// How long a connection waits for a database that is away before it asks again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many topics one connection may listen to.
@@ -52,6 +60,10 @@ pub(super) struct State {
     /// The backlog of all connections, as the figures last said it.
     pub(super) backlog: usize,
     pub(super) connections: HashMap<Uuid, Rc<Connection>>,
+    /// All connections, and some that have gone, in the order of their next heartbeats.
+    pub(super) beats: VecDeque<Uuid>,
+    /// Before this moment nobody's credentials end, and nobody has to be warned that they will.
+    pub(super) credentials_due: Option<Timestamp>,
     /// Room for what goes out in one system call, kept because making it would cost more than filling it.
     pub(super) sending: Vec<Sending>,
     /// Copied on write, so that a delivery in slices goes over the listeners of its beginning.
@@ -117,6 +129,8 @@ impl Hub {
             head: node.log.head(),
             backlog: 0,
             connections: HashMap::new(),
+            beats: VecDeque::new(),
+            credentials_due: None,
             sending: Vec::new(),
             topics: HashMap::new(),
         };
@@ -165,7 +179,7 @@ impl Hub {
             self.show_board(&key, &connection);
             self.attend(&key, &connection, profile.as_ref());
         }
-        self.state.borrow_mut().connections.insert(id, Rc::clone(&connection));
+        self.state.borrow_mut().watch(&connection);
         self.node.online.opened(connection.viewer.user);
         let stream = ConnectionStream::new(Rc::clone(self), Rc::clone(&connection));
         if let Err(error) = self.make_up_for(as_of, &connection) {
@@ -187,11 +201,6 @@ impl Hub {
         for (kind, frame) in self.node.board.of(key) {
             connection.show(key, &kind, &frame);
         }
-    }
-
-    /// The connections of this moment.
-    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
-        self.state.borrow().connections.values().cloned().collect()
     }
 
     /// The place up to which this hub has delivered.
@@ -265,6 +274,7 @@ impl Hub {
     async fn run(self: Rc<Self>, mut lines: Lines) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut figures = tokio::time::interval(FIGURES);
         let mut commands = Vec::new();
         loop {
             tokio::select! {
@@ -275,10 +285,8 @@ impl Hub {
                     }
                     self.obey(&mut commands).await;
                 }
-                _ = tick.tick() => {
-                    self.look_at_deadlines();
-                    self.report_backlog();
-                }
+                _ = tick.tick() => self.look_at_deadlines(),
+                _ = figures.tick() => self.report_backlog(),
             }
         }
     }

@@ -6,14 +6,17 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    connection::{Connection, Mode},
+    connection::{self, Connection, Mode},
     event::Key,
     frame::Frame,
-    hub::{Hub, MAX_TOPICS, Renewal, TopicChange, too_many_topics},
+    hub::{self, Hub, MAX_TOPICS, Renewal, TopicChange, too_many_topics},
     queue::QUEUE_BYTES,
     subscription::Subscription,
 };
-use crate::error::{Error, Result};
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+};
 
 /// How long before the end of its credentials a connection is warned.
 const WARNING: Duration = Duration::from_mins(1);
@@ -21,6 +24,8 @@ const WARNING: Duration = Duration::from_mins(1);
 const BACKLOG: usize = 2 * QUEUE_BYTES;
 /// In how many steps the streams are ended at shutdown.
 const DRAIN_STEPS: u32 = 20;
+/// How many connections that have gone may wait for a heartbeat, besides as many as there are.
+const SPARE: usize = 1_024;
 /// How often, and after which time each, one looks whether all streams have taken their last frames.
 const LAST_LOOKS: u32 = 50;
 const LAST_LOOK: Duration = Duration::from_millis(20);
@@ -31,7 +36,36 @@ fn precise(bytes: usize) -> f64 {
     bytes as f64
 }
 
+impl hub::State {
+    /// Has a new connection, and sees to its deadlines from now on.
+    pub(super) fn watch(&mut self, connection: &Rc<Connection>) {
+        self.connections.insert(connection.id, Rc::clone(connection));
+        if self.beats.len() > 2 * self.connections.len() + SPARE {
+            self.beats.retain(|id| self.connections.contains_key(id));
+        }
+        self.beats.push_back(connection.id);
+        self.expect(connection.state.borrow().credentials_due());
+    }
+
+    /// Sees to it that somebody's credentials are looked at in time.
+    fn expect(&mut self, due: Option<Timestamp>) {
+        self.credentials_due = self.credentials_due.into_iter().chain(due).min();
+    }
+}
+
+impl connection::State {
+    /// When the end of its credentials comes, or the warning of it.
+    fn credentials_due(&self) -> Option<Timestamp> {
+        self.expires_at.map(|end| if self.warned { end } else { end.minus(WARNING) })
+    }
+}
+
 impl Hub {
+    /// The connections of this moment.
+    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.state.borrow().connections.values().cloned().collect()
+    }
+
     /// Changes a connection of this hub; nothing when it is not here, or not the asker's.
     pub(super) fn change(&self, change: TopicChange) -> Option<Result<Vec<String>>> {
         let connection = self.state.borrow().connections.get(&change.connection).cloned()?;
@@ -94,6 +128,7 @@ impl Hub {
         let mut state = connection.state.borrow_mut();
         state.expires_at = renewal.expires_at;
         state.warned = false;
+        self.state.borrow_mut().expect(state.credentials_due());
     }
 
     /// Brings the figure of what waits for clients up to date; each hub adds its part.
@@ -109,17 +144,49 @@ impl Hub {
         }
     }
 
-    /// Heartbeats, warnings and ends that are due.
+    /// Heartbeats, warnings and ends that are due. Whoever is not due is not looked at: ten thousand idle connections
+    /// are more than the processor's cache holds.
     pub(super) fn look_at_deadlines(&self) {
         let now = self.node.clock.now();
-        let beat = self.notice("heartbeat", &json!({ "cursor": self.node.log.id(self.head()) }));
         if self.node.log.is_blind(&self.node.bus) {
             self.close_what_stands_on_rights();
         }
-        for connection in self.state.borrow().connections.values() {
-            let (expires_at, warned, next_heartbeat) = {
+        if self.state.borrow().credentials_due.is_some_and(|due| due <= now) {
+            self.look_at_credentials(now);
+        }
+        let beat = self.notice("heartbeat", &json!({ "cursor": self.node.log.id(self.head()) }));
+        let most = self.state.borrow().beats.len();
+        for connection in std::iter::from_fn(|| self.next_to_hear(now)).take(most) {
+            connection.beat(&beat);
+        }
+    }
+
+    /// Takes a connection whose heartbeat is due, and puts it at the end of those that wait for theirs.
+    fn next_to_hear(&self, now: Timestamp) -> Option<Rc<Connection>> {
+        let mut state = self.state.borrow_mut();
+        let next = now.plus(self.node.tuning.heartbeat);
+        while let Some(id) = state.beats.front().copied() {
+            if let Some(connection) = state.connections.get(&id).cloned() {
+                let due = connection.state.borrow().next_heartbeat;
+                // One that lies further away was set before the clock was put back.
+                if now < due && due <= next {
+                    return None;
+                }
+                connection.state.borrow_mut().next_heartbeat = next;
+                state.beats.rotate_left(1);
+                return Some(connection);
+            }
+            state.beats.pop_front();
+        }
+        None
+    }
+
+    fn look_at_credentials(&self, now: Timestamp) {
+        let connections = self.connections();
+        for connection in &connections {
+            let (expires_at, warned) = {
                 let state = connection.state.borrow();
-                (state.expires_at, state.warned, state.next_heartbeat)
+                (state.expires_at, state.warned)
             };
             if expires_at.is_some_and(|end| end <= now) {
                 connection.end(self.notice("closing", &json!({ "reason": "credential_expired" })));
@@ -127,11 +194,9 @@ impl Hub {
                 connection.control(self.notice("auth_expiring", &json!({ "expires_at": end })));
                 connection.state.borrow_mut().warned = true;
             }
-            if next_heartbeat <= now {
-                connection.beat(&beat);
-                connection.state.borrow_mut().next_heartbeat = now.plus(self.node.tuning.heartbeat);
-            }
         }
+        let next = connections.iter().filter_map(|connection| connection.state.borrow().credentials_due());
+        self.state.borrow_mut().credentials_due = next.filter(|due| *due > now).min();
     }
 
     /// Ends the streams of all who have credentials: they may have been revoked without this node knowing. Their
@@ -148,7 +213,7 @@ impl Hub {
     /// Ends the streams in steps, each client with a time of its own to come back, so that they do not all come
     /// at once.
     pub(super) async fn drain(self: Rc<Self>, done: oneshot::Sender<()>) {
-        let connections: Vec<_> = self.state.borrow().connections.values().cloned().collect();
+        let connections = self.connections();
         let step = connections.len().div_ceil(DRAIN_STEPS as usize).max(1);
         for some in connections.chunks(step) {
             for connection in some {

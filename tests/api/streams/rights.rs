@@ -15,6 +15,7 @@ on_both_databases![
     a_revoked_credential_ends_its_streams,
     a_stream_token_ends_with_the_session_that_made_it,
     credentials_that_expire_end_the_stream_after_a_warning,
+    a_renewal_that_ends_sooner_ends_the_stream_sooner,
     a_new_password_ends_the_streams_of_other_sessions,
     a_deleted_account_ends_its_streams,
 ];
@@ -139,6 +140,19 @@ pub(super) async fn credentials_that_expire_end_the_stream_after_a_warning(app: 
     assert_eq!(ending.until("closing").await.data["reason"], "credential_expired");
     ann.has_snippet(json!({})).await;
     renewed.until("snippet_created").await;
+}
+
+async fn a_renewal_that_ends_sooner_ends_the_stream_sooner(app: &TestApp) {
+    let ann = app.user("ann").await;
+    let token = ann.post("/v1/stream-tokens", &json!({ "ttl_s": 600 })).await.expect(201).json();
+    let short = ann.with_token(token["token"].as_str().expect("a token"));
+    let mut stream = ann.subscribe("topics=snippets").await;
+    short.patch(&format!("/v1/events/{}", stream.connection()), &json!({})).await.expect(200);
+    stream.until("topics").await;
+    app.clock.advance(Duration::from_secs(541));
+    stream.until("auth_expiring").await;
+    app.clock.advance(Duration::from_secs(60));
+    assert_eq!(stream.until("closing").await.data["reason"], "credential_expired");
 }
 
 pub(super) async fn a_new_password_ends_the_streams_of_other_sessions(app: &TestApp) {
