@@ -110,7 +110,7 @@ pub fn create(folder: &Path, once: bool, group: usize, span: Duration) -> Result
             count += 1;
         }
         tx.execute_batch(
-            "INSERT INTO search_terms (rowid, terms) SELECT place, terms FROM search_pending;
+            "INSERT OR REPLACE INTO search_terms (rowid, terms) SELECT place, terms FROM search_pending;
              DELETE FROM search_pending",
         )?;
         tx.commit()?;
@@ -132,9 +132,9 @@ fn insert(conn: &Connection, owner: &[u8], id: Uuid, once: bool, number: u64) ->
     make_findable(conn, owner, id, number)?;
     conn.prepare_cached(
         "INSERT INTO events (type, topic, feed, audience, effect, subjects, actor, origin, payload, at)
-         VALUES ('snippet_created', ?1, 'snippets', NULL, NULL, NULL, '{}', NULL, ?2, ?3) RETURNING seq",
+         VALUES ('snippet_created', ?1, 'snippets', NULL, NULL, NULL, '{}', NULL, ?2, ?3)",
     )?
-    .query_row((format!("snippets:{id}"), &payload, AT), |row| row.get::<_, i64>(0))?;
+    .execute((format!("snippets:{id}"), &payload, AT))?;
     if once {
         let lookup = id.as_bytes().repeat(2);
         conn.prepare_cached(
