@@ -97,7 +97,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Shared<K, V> {
                 keys.push(other.clone());
             }
         }
-        let found = within(PATIENCE, load(keys)).await;
+        // In a box, since only who asks needs the room: a request that waits would else hold it too.
+        let found = within(PATIENCE, Box::pin(load(keys))).await;
         drop(turn);
         let answer = |key: &K| found.as_ref().map(|found| found.get(key).cloned()).map_err(Clone::clone);
         for (other, word) in others {
