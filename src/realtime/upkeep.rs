@@ -182,8 +182,8 @@ impl Hub {
     }
 
     fn look_at_credentials(&self, now: Timestamp) {
-        let connections = self.connections();
-        for connection in &connections {
+        self.state.borrow_mut().credentials_due = None;
+        for connection in self.connections() {
             let (expires_at, warned) = {
                 let state = connection.state.borrow();
                 (state.expires_at, state.warned)
@@ -194,9 +194,9 @@ impl Hub {
                 connection.control(self.notice("auth_expiring", &json!({ "expires_at": end })));
                 connection.state.borrow_mut().warned = true;
             }
+            let due = connection.state.borrow().credentials_due();
+            self.state.borrow_mut().expect(due.filter(|due| *due > now));
         }
-        let next = connections.iter().filter_map(|connection| connection.state.borrow().credentials_due());
-        self.state.borrow_mut().credentials_due = next.filter(|due| *due > now).min();
     }
 
     /// Ends the streams of all who have credentials: they may have been revoked without this node knowing. Their
