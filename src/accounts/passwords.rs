@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 
 /// How long a hash may wait for a core before the server says that it is overloaded.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// More memory than glibc's allocator ever keeps for later (`M_MMAP_THRESHOLD` in mallopt(3): 32 MiB at most), in
+/// blocks.
+const NEVER_KEPT: usize = 32 * 1024 * 1024 / Block::SIZE + 1;
 
 /// A password in the clear: 8 to 200 characters. It is never stored, logged or shown.
 #[derive(Clone, Deserialize)]
@@ -72,11 +75,19 @@ impl Passwords {
     /// [`Error::Overloaded`] when no core becomes free in time.
     pub async fn hash(&self, password: Password) -> Result<String> {
         let argon2 = self.argon2.clone();
-        self.run(move || {
-            let hash = argon2.hash_password(password.0.as_bytes());
-            hash.map(|hash| hash.to_string()).map_err(|error| Error::Internal(error.to_string()))
-        })
-        .await?
+        let hashed = self.run(move || {
+            let salt = Salt::generate();
+            let output = derive(&argon2, password.0.as_bytes(), &salt)?;
+            let hash = PasswordHash {
+                algorithm: Algorithm::Argon2id.ident(),
+                version: Some(Version::V0x13.into()),
+                params: ParamsString::try_from(argon2.params())?,
+                salt: Some(salt),
+                hash: Some(Output::new(&output)?),
+            };
+            Ok(hash.to_string())
+        });
+        hashed.await?.map_err(|error: argon2::password_hash::Error| Error::Internal(error.to_string()))
     }
 
     /// Whether a password is the one behind a stored hash. Without a hash the answer is no, after the same work.
@@ -89,13 +100,7 @@ impl Passwords {
             Some(hash) => hash,
             None => self.nobody.get_or_try_init(|| self.hash(Password("nobody".into()))).await?.clone(),
         };
-        let argon2 = self.argon2.clone();
-        let matches = self
-            .run(move || {
-                PasswordHash::new(&hash)
-                    .is_ok_and(|hash| argon2.verify_password(password.0.as_bytes(), &hash).is_ok())
-            })
-            .await?;
+        let matches = self.run(move || matches(&password, &hash).unwrap_or_default()).await?;
         Ok(known && matches)
     }
 
@@ -105,12 +110,8 @@ impl Passwords {
     /// [`Error::Overloaded`] when no core becomes free in time.
     pub async fn stretch(&self, digest: [u8; 32], salt: [u8; 32]) -> Result<[u8; 32]> {
         let argon2 = self.argon2.clone();
-        self.run(move || {
-            let mut stretched = [0; 32];
-            let done = argon2.hash_password_into(&digest, &salt, &mut stretched);
-            done.map(|()| stretched).map_err(|error| Error::Internal(error.to_string()))
-        })
-        .await?
+        let stretched = self.run(move || derive(&argon2, &digest, &salt));
+        stretched.await?.map_err(|error| Error::Internal(error.to_string()))
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -130,6 +131,29 @@ impl Passwords {
             _ => Err(Error::Overloaded),
         }
     }
+}
+
+/// What argon2 makes of an input. Its memory goes back to the system at once: the allocator would keep what one hash
+/// has freed for each thread that ever worked one out, for as long as the server runs.
+fn derive(argon2: &Argon2<'_>, input: &[u8], salt: &[u8]) -> argon2::Result<[u8; 32]> {
+    let needed = argon2.params().block_count();
+    let mut memory = Vec::new();
+    // Only what is used of it takes room.
+    memory.try_reserve_exact(needed.max(NEVER_KEPT)).map_err(|_| argon2::Error::OutOfMemory)?;
+    memory.resize(needed, Block::new());
+    let mut output = [0; 32];
+    argon2.hash_password_into_with_memory(input, salt, &mut output, &mut memory)?;
+    Ok(output)
+}
+
+/// Whether a password gives the output of a hash, with the parameters of that hash.
+fn matches(password: &Password, hash: &str) -> argon2::password_hash::Result<bool> {
+    let stored = PasswordHash::new(hash)?;
+    let version = stored.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let algorithm = Algorithm::try_from(stored.algorithm.as_str())?;
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(&stored)?);
+    let output = derive(&argon2, password.0.as_bytes(), stored.salt.as_deref().unwrap_or_default())?;
+    Ok(stored.hash == Some(Output::new(&output)?)) // Compared in constant time.
 }
 
 #[cfg(test)]
@@ -155,6 +179,19 @@ mod tests {
         let hash = passwords.hash(Password("correct horse".into())).await.unwrap();
         let (known, unknown) = (fastest(&passwords, Some(hash)).await, fastest(&passwords, None).await);
         assert!(unknown > known / 2 && known > unknown / 2, "{known:?} and {unknown:?}");
+    }
+
+    /// Made by the reference implementation, with parameters of its own.
+    #[tokio::test]
+    async fn a_hash_is_verified_with_its_own_parameters() {
+        let hash = "$argon2id$v=19$m=4096,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$yKu3VvxpnGuioOMoo23yIk+ovTMwsjQzEGrIn1aXYmc";
+        let passwords = Passwords::new(1).unwrap();
+        for (guess, right) in [("correct horse", true), ("correct hors", false)] {
+            assert_eq!(passwords.verify(Password::guess(guess), Some(hash.into())).await.unwrap(), right);
+        }
+        for broken in ["", "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg", "$scrypt$x"] {
+            assert!(!passwords.verify(Password::guess("x"), Some(broken.into())).await.unwrap());
+        }
     }
 
     #[tokio::test]

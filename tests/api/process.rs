@@ -17,6 +17,7 @@ on_both_databases![
     a_signal_ends_the_server_in_time_whatever_its_clients_do with ["--session-ttl", "3650d"],
     a_database_newer_than_the_program_is_refused,
     a_log_in_a_file_has_no_colours,
+    signing_in_leaves_no_memory_behind,
 ];
 
 /// A mistake ends the program with code 2 and says what it is: on one line, and without a backtrace.
@@ -103,6 +104,22 @@ async fn a_log_in_a_file_has_no_colours(app: &TestApp) {
     process.end_by("TERM");
     let said = std::fs::read_to_string(log.path()).expect("text");
     assert!(said.contains("shutting down") && !said.contains('\u{1b}'), "{said}");
+}
+
+async fn signing_in_leaves_no_memory_behind(app: &TestApp) {
+    let ann = app.user("ann").await;
+    app.stop().await;
+    let process = Process::start(&app.database_url());
+    let ann = Persona { server: process.url.clone(), ..ann };
+    ann.sign_in().await;
+    let warm = process.resident_bytes();
+    for _ in 0..4 {
+        ann.sign_in().await;
+    }
+    // A hash works on 19 MiB.
+    let grown = process.resident_bytes().saturating_sub(warm);
+    assert!(grown < 8 << 20, "{grown} bytes more");
+    process.kill();
 }
 
 async fn a_signal_ends_the_server_in_time_with_streams_open(app: &TestApp) {
