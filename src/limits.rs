@@ -1,8 +1,10 @@
-//! How many requests one caller may make.
+//! How many requests one caller may make, and how many streams are let in at once.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
 };
 
 use governor::{
@@ -11,9 +13,16 @@ use governor::{
     middleware::StateInformationMiddleware,
     state::keyed::DashMapStateStore,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+
+/// How many streams are let in at once: enough for the database to answer many in one go. The others of a crowd wait
+/// before anything is done for them, since the work for each takes many times the memory of an open stream.
+const ADMISSIONS: usize = 256;
+/// How long a stream may wait to be let in; a crowd of tens of thousands takes that long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whose requests are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,13 +75,23 @@ pub struct Allowance {
 pub struct Limits {
     requests: Option<Limit>,
     sign_ins: Option<Limit>,
+    admissions: Arc<Semaphore>,
 }
+
+/// Leave to be let in, for as long as it is held.
+pub struct Admission(
+    #[expect(dead_code, reason = "it is given back where it is dropped")] OwnedSemaphorePermit,
+);
 
 impl Limits {
     /// Limits by requests a minute; 0 is none.
     #[must_use]
     pub fn new(requests: u32, sign_ins: u32) -> Self {
-        Self { requests: Limit::new("default", requests), sign_ins: Limit::new("sign-in", sign_ins) }
+        Self {
+            requests: Limit::new("default", requests),
+            sign_ins: Limit::new("sign-in", sign_ins),
+            admissions: Arc::new(Semaphore::new(ADMISSIONS)),
+        }
     }
 
     /// Counts a request.
@@ -94,6 +113,18 @@ impl Limits {
     /// Counts a registration or a sign-in at another node.
     pub fn sign_in_elsewhere(&self, address: IpAddr) {
         drop(self.sign_in(address)); // What is too much was refused there, or is refused here next time.
+    }
+
+    /// Waits until a stream may be let in; who came first is let in first.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when that takes too long.
+    pub async fn admission(&self) -> Result<Admission> {
+        let permit = Arc::clone(&self.admissions).acquire_owned();
+        match tokio::time::timeout(PATIENCE, permit).await {
+            Ok(Ok(permit)) => Ok(Admission(permit)),
+            _ => Err(Error::Overloaded),
+        }
     }
 
     /// Forgets callers who have their full allowance again.
@@ -130,5 +161,26 @@ impl Limit {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{ADMISSIONS, Limits};
+
+    #[tokio::test]
+    async fn one_more_stream_is_let_in_when_another_one_is() {
+        let limits = Limits::new(0, 0);
+        let mut within = Vec::new();
+        for _ in 0..ADMISSIONS {
+            within.push(timeout(Duration::ZERO, limits.admission()).await.unwrap().unwrap());
+        }
+        assert!(timeout(Duration::ZERO, limits.admission()).await.is_err(), "one too many is let in");
+        within.pop();
+        timeout(Duration::ZERO, limits.admission()).await.unwrap().unwrap();
     }
 }

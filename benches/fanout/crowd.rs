@@ -14,7 +14,7 @@ use super::{
     target::Target,
 };
 
-/// Connections that are being opened at once.
+/// Connections that are being opened at once, where nothing else is said.
 const OPENING: usize = 64;
 /// How many requests to publish may be under way at once.
 const PUBLISHERS: usize = 16;
@@ -37,6 +37,8 @@ pub struct Crowd {
     finder: Finder<'static>,
     buffer: Vec<u8>,
     begun: Instant,
+    /// How many connections are being opened at once.
+    pub opening: usize,
     pub readers: Vec<Reader>,
     publishers: Vec<Publisher>,
     pub heard: Heard,
@@ -57,6 +59,7 @@ impl Crowd {
             finder: finder(),
             buffer: vec![0; 256 * 1_024],
             begun,
+            opening: OPENING,
             readers: Vec::new(),
             publishers: std::iter::repeat_with(Publisher::default).take(PUBLISHERS).collect(),
             heard: Heard::since(begun),
@@ -79,7 +82,7 @@ impl Crowd {
         let begun = Instant::now();
         let all = self.readers.len() + count;
         while self.opened < all {
-            while self.readers.len() < all && self.readers.len() - self.opened < OPENING {
+            while self.readers.len() < all && self.readers.len() - self.opened < self.opening {
                 let mut reader = Reader::connect(target.address, stalls)?;
                 let place = self.readers.len();
                 reader.stream.write_all(&request(place))?;

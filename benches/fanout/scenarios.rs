@@ -159,18 +159,21 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Memory of connections to which nothing is sent.
+/// Memory of connections to which nothing is sent; in the end of some that all came at once, as after a restart.
 pub fn idle(arguments: &Arguments, report: &mut Report) -> Result<()> {
-    for connections in [1_000, arguments.connections] {
+    let all = arguments.connections;
+    for (connections, opening) in [(1_000, None), (all, None), (all, Some(all))] {
         for target in [Target::server(arguments, false)?, Target::bare(0)?] {
             std::thread::sleep(SETTLE);
             let before = target.process.resident_kib()?;
             let mut crowd = Crowd::new()?;
+            crowd.opening = opening.unwrap_or(crowd.opening);
             crowd.open(&target, connections, false, |_| target.follow(TOPIC, None))?;
             crowd.listen(SETTLE)?;
             let after = target.process.resident_kib()?;
             let each = (as_f64(after) - as_f64(before)) / as_f64(connections as u64);
-            let row = Row::new(format!("idle, {connections}, {}", kind(&target)));
+            let how = if opening.is_some() { ", at once" } else { "" };
+            let row = Row::new(format!("idle, {connections}{how}, {}", kind(&target)));
             report.add(row.with("KiB/connection", each).with("before MiB", as_f64(before) / 1024.0));
         }
     }

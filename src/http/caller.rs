@@ -17,14 +17,22 @@ use crate::{
     app::App,
     credentials::{self, Caller, Identity, Kind, Scope},
     error::{Error, Result},
-    limits::Key,
+    limits::{Admission, Key},
 };
 
 /// The name of the session's cookie.
 pub const COOKIE: &str = "session";
 
-/// The caller of a route that opens or changes streams, where stream tokens are good too.
+/// The caller of a route that changes streams, where stream tokens are good too.
 pub struct StreamCaller(pub Caller);
+
+/// The caller of a route that opens a stream.
+pub struct Listener {
+    /// Who asks.
+    pub caller: Caller,
+    /// To be kept until the stream is open.
+    pub admission: Admission,
+}
 
 /// The caller of a route that only those who may read can use.
 pub struct Reader(pub Caller);
@@ -92,13 +100,28 @@ impl FromRequest for StreamCaller {
     type Future = Found<Self>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        find(req, async |req| identify(req, stream_token(req)).await.map(Self))
+    }
+}
+
+impl FromRequest for Listener {
+    type Error = Error;
+    type Future = Found<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         find(req, async |req| {
-            let query = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
-            let pairs = query.map(web::Query::into_inner).unwrap_or_default();
-            let token = pairs.into_iter().find(|(name, _)| name == "access_token").map(|(_, token)| token);
-            identify(req, token).await.map(Self)
+            let admission = app(req)?.limits.admission().await?;
+            // In a box, so that nobody who waits for that holds what the rest needs.
+            let caller = Box::pin(identify(req, stream_token(req))).await?;
+            Ok(Self { caller, admission })
         })
     }
+}
+
+fn stream_token(req: &HttpRequest) -> Option<String> {
+    let query = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
+    let pairs = query.map(web::Query::into_inner).unwrap_or_default();
+    pairs.into_iter().find(|(name, _)| name == "access_token").map(|(_, token)| token)
 }
 
 /// Closed until it is known who asks. actix works on all arguments of a handler at once, so whatever else costs

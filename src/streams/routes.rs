@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result, Violation},
     http::{
         IsHead, Routes,
-        caller::StreamCaller,
+        caller::{Listener, StreamCaller},
         extract::{Body, Flag, Query},
         sse,
     },
@@ -117,7 +117,7 @@ async fn follow(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     let names = query.0.topics.clone().unwrap_or_default();
@@ -133,7 +133,7 @@ async fn follow_snippets(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
@@ -151,7 +151,7 @@ async fn follow_snippet(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     id: web::Path<Uuid>,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
@@ -167,7 +167,7 @@ pub(super) async fn respond(
     req: &HttpRequest,
     app: &App,
     hub: LocalData<Rc<Hub>>,
-    StreamCaller(caller): StreamCaller,
+    Listener { caller, admission }: Listener,
     query: &Follow,
     names: &str,
 ) -> Result<HttpResponse> {
@@ -189,12 +189,14 @@ pub(super) async fn respond(
     let wishes = Wishes { types, echo: !matches!(query.echo, Some(Flag::False)), presence };
     let wanted = Wanted { topics: topics(names)?, wishes, since };
     if let Some(form) = form {
-        let stream = streams::open(app, &hub, &caller, wanted).await?;
+        // In a box, since nobody else needs the room: a request holds what its handler needs from the beginning.
+        let stream = Box::pin(streams::open(app, &hub, &caller, wanted)).await?;
         let how = (head_only, app.settings.stream_handover);
         return Ok(sse::respond(req, stream, form, how));
     }
+    drop(admission); // Who waits for news must keep nobody from coming in.
     let wait = Duration::from_secs(query.wait.map_or(0, |wait| wait.0));
-    let page = streams::history(app, &hub, &caller, wanted, wait).await?;
+    let page = Box::pin(streams::history(app, &hub, &caller, wanted, wait)).await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(page))
 }
 

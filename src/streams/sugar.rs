@@ -15,7 +15,7 @@ use crate::{
     dashboard,
     error::Result,
     exports,
-    http::{Routes, caller::StreamCaller, extract::Query},
+    http::{Routes, caller::Listener, extract::Query},
     imports, notifications,
     realtime::Hub,
 };
@@ -37,7 +37,7 @@ async fn follow_room(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     id: web::Path<Uuid>,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
@@ -54,7 +54,7 @@ async fn follow_notifications(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
@@ -70,7 +70,7 @@ async fn follow_dashboard(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
@@ -86,7 +86,7 @@ async fn follow_exports(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;
@@ -102,7 +102,7 @@ async fn follow_imports(
     req: HttpRequest,
     app: web::Data<App>,
     hub: LocalData<Rc<Hub>>,
-    caller: StreamCaller,
+    caller: Listener,
     query: Query<Follow>,
 ) -> Result<HttpResponse> {
     without_topics(&query.0)?;

@@ -1,5 +1,6 @@
 //! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
 
+mod admission;
 mod crash;
 mod cuts;
 mod fallback;
