@@ -1,6 +1,6 @@
 //! Reading the log from a cursor on: where one can begin, what comes next, how much there is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::QueryBuilder;
 
@@ -11,7 +11,7 @@ use super::{
     subscription::{Viewer, Wishes},
 };
 use crate::{
-    db::on_conn,
+    db::{on_conn, within},
     error::{Error, Result},
 };
 
@@ -20,6 +20,14 @@ use crate::{
 const PAGE_BYTES: i64 = 48 * 1024;
 /// Up to how many events of history are counted before they are sent; a client that has missed more knows enough.
 pub const COUNTED: u64 = 1_000;
+
+/// How many events before those in memory are read into it for a reader that begins there. Most of those who come back
+/// after a restart begin not far from each other, and read the rest from memory.
+const REACH: u64 = 4_096;
+/// How many bytes of payload are read into memory at once (or one event).
+const BACK_BYTES: i64 = 1024 * 1024;
+/// How long a reader waits for that.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Some events in their order, and how far the log was looked through to find them.
 #[derive(Debug)]
@@ -68,11 +76,65 @@ impl Log {
             return Ok(Start::Gap);
         };
         let Ok(seq) = seq.parse::<u64>() else { return Ok(Start::Gap) };
+        if self.head().checked_sub(seq).is_some_and(|missed| missed <= REACH) {
+            self.reach_back(seq).await;
+        }
         if seq <= self.head() && self.recent(seq, 0).is_some() {
             return Ok(Start::After(seq));
         }
         let (oldest, newest) = bounds(&self.db).await?;
         Ok(if (oldest - 1..=newest).contains(&seq) { Start::After(seq) } else { Start::Gap })
+    }
+
+    /// Has memory reach back to a place, as far as there is room. Where that fails, readers go to the database as ever.
+    async fn reach_back(&self, after: u64) {
+        if self.ring().lacks(after).is_none() {
+            return;
+        }
+        let _turn = self.reaching_back.lock().await; // One reads for all of a crowd.
+        if let Err(error) = within(PATIENCE, self.read_back(after)).await {
+            tracing::warn!(%error, "what came before cannot be read into memory");
+            self.ring().close();
+        }
+    }
+
+    async fn read_back(&self, after: u64) -> Result<()> {
+        loop {
+            let (lacking, read_at) = {
+                let ring = self.ring();
+                (ring.lacks(after), ring.head())
+            };
+            let Some(oldest) = lacking else { return Ok(()) };
+            let earlier = self.decode(self.rows_between(after, oldest).await?)?;
+            metrics::counter!("snippetbox_log_read_back_total").increment(earlier.len() as u64);
+            if earlier.is_empty() {
+                self.ring().close(); // The history has ended there.
+            } else if !self.ring().prepend(earlier, read_at) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last events between two places, the newest first: a page of them.
+    async fn rows_between(&self, after: u64, before: u64) -> Result<Vec<EventRow>> {
+        let mut conn = self.db.read().await?;
+        Ok(on_conn!(conn.conn(), |c| {
+            sqlx::query_as(
+                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
+                 WHERE seq IN (SELECT seq FROM (
+                     SELECT seq, sum(octet_length(payload)) OVER (ORDER BY seq DESC) - octet_length(payload) AS later
+                     FROM events WHERE seq IN (SELECT seq FROM (
+                         SELECT seq FROM events WHERE seq > $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
+                     ) AS candidates)
+                 ) AS measured WHERE later < $4) ORDER BY seq DESC",
+            )
+            .bind(place(after))
+            .bind(place(before))
+            .bind(PAGE)
+            .bind(BACK_BYTES)
+            .fetch_all(c)
+            .await?
+        }))
     }
 
     /// Reads from the database what comes after a place on some topics, up to the place `through`.

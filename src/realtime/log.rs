@@ -130,6 +130,8 @@ pub struct Log {
     pub(super) db: Db,
     pub(super) epoch: String,
     ring: Mutex<Ring>,
+    /// Held while the ring is being filled with what came before it.
+    pub(super) reaching_back: tokio::sync::Mutex<()>,
     followers: Mutex<Vec<Arc<Notify>>>,
     /// Wakes the follower when events have been numbered.
     pub(super) numbered: Notify,
@@ -148,6 +150,7 @@ impl Log {
             db,
             epoch,
             ring: Mutex::new(Ring::new(head, ring_bytes)),
+            reaching_back: tokio::sync::Mutex::default(),
             followers: Mutex::default(),
             numbered: Notify::new(),
             sight: Sight::default(),

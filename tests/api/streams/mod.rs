@@ -1,6 +1,7 @@
 //! `GET /v1/events`: nothing lost, nothing twice, nothing to those who may not see it.
 
 mod admission;
+mod comeback;
 mod crash;
 mod cuts;
 mod fallback;

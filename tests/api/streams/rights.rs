@@ -11,6 +11,7 @@ on_both_databases![
     a_snippet_made_private_is_gone_for_others_live_and_replayed,
     a_deleted_snippet_ends_its_topic,
     what_was_told_of_a_deleted_snippet_is_told_to_nobody_again,
+    what_is_hidden_after_a_restart_is_replayed_to_nobody_else,
     each_visibility_is_told_to_those_who_may_see_it,
     a_revoked_credential_ends_its_streams,
     a_stream_token_ends_with_the_session_that_made_it,
@@ -100,6 +101,33 @@ pub(super) async fn what_was_told_of_a_deleted_snippet_is_told_to_nobody_again(a
                 assert_eq!(replay.next().await.kind, "snippet_deleted");
             }
         }
+    }
+}
+
+/// After a restart the first who comes back has what was missed read into memory, as it was then.
+async fn what_is_hidden_after_a_restart_is_replayed_to_nobody_else(app: &TestApp) {
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let cursor = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
+    let hidden = ann.has_snippet(json!({ "title": "Hidden" })).await;
+    let deleted = ann.has_snippet(json!({ "title": "Deleted" })).await;
+    let kept = ann.has_snippet(json!({ "title": "Kept" })).await;
+    app.restart_with(&[]).await;
+    let replay = format!("topics=snippets&since={cursor}");
+    let mut first = bob.subscribe(&replay).await;
+    for snippet in [&hidden, &deleted, &kept] {
+        assert_eq!(first.next().await.data["id"], snippet["id"]);
+    }
+    ann.patch(&path_of(&hidden), &json!({ "visibility": "private" })).await.expect(200);
+    ann.delete(&path_of(&deleted)).await.expect(204);
+    for _ in 0..2 {
+        assert_eq!(first.next().await.kind, "snippet_deleted");
+    }
+    let mut later = bob.subscribe(&replay).await;
+    let created = later.next().await;
+    assert_eq!((created.kind.as_str(), &created.data["id"]), ("snippet_created", &kept["id"]));
+    for gone in [&hidden, &deleted] {
+        let event = later.next().await;
+        assert_eq!((event.kind.as_str(), &event.data["id"]), ("snippet_deleted", &gone["id"]));
     }
 }
 
