@@ -246,10 +246,7 @@ async fn activities_are_the_latest_ten_and_public(app: &TestApp) {
 
 /// How often something was done, by the server's figures.
 async fn figure_of(app: &TestApp, name: &str) -> u64 {
-    let figures = app.anonymous().get("/metrics").await.expect(200).text();
-    let name = format!("snippetbox_{name}_total ");
-    let line = figures.lines().find_map(|line| line.strip_prefix(&name));
-    line.expect("the figure").parse().expect("a number")
+    app.anonymous().figure(&format!("snippetbox_{name}_total")).await.expect("the figure")
 }
 
 /// How often the database was asked for the dashboard.

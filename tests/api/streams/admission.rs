@@ -9,7 +9,7 @@ use crate::support::{Persona, Process, TestApp, eventually, on_both_databases};
 on_both_databases![who_waits_for_news_keeps_nobody_from_coming_in with ["--session-ttl", "3650d"]];
 
 /// More than are let in at once.
-const CROWD: usize = 300;
+const CROWD: u64 = 300;
 
 async fn who_waits_for_news_keeps_nobody_from_coming_in(app: &TestApp) {
     let ann = app.user("ann").await;
@@ -22,7 +22,8 @@ async fn who_waits_for_news_keeps_nobody_from_coming_in(app: &TestApp) {
         assert_eq!(page["data"][0]["data"]["title"], "News");
     }));
     let listen = async {
-        let all_wait = async || (open_streams(&ann).await == CROWD).then_some(());
+        let waiting = async || ann.figure("snippetbox_stream_connections").await;
+        let all_wait = async || (waiting().await == Some(CROWD)).then_some(());
         eventually("all of them wait", all_wait).await;
         let streams = join_all((0..CROWD).map(|_| ann.subscribe("topics=snippets"))).await;
         ann.has_snippet(json!({ "title": "News" })).await;
@@ -32,11 +33,4 @@ async fn who_waits_for_news_keeps_nobody_from_coming_in(app: &TestApp) {
     };
     tokio::join!(polls, listen);
     process.kill();
-}
-
-/// How many streams are open, as the figures of the server say.
-async fn open_streams(ann: &Persona) -> usize {
-    let figures = ann.get("/metrics").await.expect(200).text();
-    let line = figures.lines().find_map(|line| line.strip_prefix("snippetbox_stream_connections "));
-    line.map_or(0, |count| count.parse().expect("a number"))
 }

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use super::place;
 use crate::support::{EventStream, Persona, Process, TestApp, on_both_databases};
 
 // The session is opened at the time of the test's clock, and used at that of the system.
@@ -39,17 +40,7 @@ async fn what_a_crowd_has_missed_is_read_once(app: &TestApp) {
     let crowd = join_all((0..CROWD).map(async |_| heard(ann.subscribe(&query).await).await)).await;
     let missed: Vec<_> = (1..=MISSED).filter(|number| number % 3 != 0).map(Value::from).collect();
     assert!(crowd.iter().all(|heard| *heard == missed), "nothing lost, nothing twice, in order");
-    assert_eq!(read_back(&ann).await, place(&head) - place(&cursor));
+    let read_back = ann.figure("snippetbox_log_read_back_total").await.expect("the figure");
+    assert_eq!(read_back, place(&head) - place(&cursor));
     process.kill();
-}
-
-fn place(cursor: &str) -> u64 {
-    cursor.rsplit('.').next().and_then(|place| place.parse().ok()).expect("a place")
-}
-
-/// How many events were read into memory for those who came back, as the figures of the server say.
-async fn read_back(ann: &Persona) -> u64 {
-    let figures = ann.get("/metrics").await.expect(200).text();
-    let line = figures.lines().find_map(|line| line.strip_prefix("snippetbox_log_read_back_total "));
-    line.expect("the figure").parse().expect("a number")
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::place;
 use crate::support::{Database, Persona, TestApp, run};
 
 const WRITERS: usize = 16;
@@ -178,8 +179,4 @@ fn event(frame: &str) -> Option<Told> {
     let envelope: Value = serde_json::from_str(field("data").expect("data")).expect("JSON on one line");
     assert_eq!(envelope["id"].as_str(), field("id"), "{frame}");
     Some(Told { id: field("id").expect("an id").to_owned(), data: envelope["data"].clone() })
-}
-
-fn place(id: &str) -> u64 {
-    id.split_once('.').and_then(|(_, place)| place.parse().ok()).expect("<epoch>.<place>")
 }

@@ -37,17 +37,15 @@ impl Node {
         TcpStream::connect(address).await.expect("a connection")
     }
 
-    async fn figure(&self, name: &str) -> usize {
-        let figures = self.ann.get("/metrics").await.expect(200).text();
-        let value = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a number"))
+    async fn figure(&self, name: &str) -> u64 {
+        self.ann.figure(name).await.unwrap_or(0)
     }
 
-    async fn handed_over(&self) -> usize {
+    async fn handed_over(&self) -> u64 {
         self.figure("snippetbox_streams_handed_over_total").await
     }
 
-    async fn open_streams(&self) -> usize {
+    async fn open_streams(&self) -> u64 {
         self.figure("snippetbox_stream_connections").await
     }
 }

@@ -13,3 +13,8 @@ mod sequencer;
 mod shape;
 mod slow;
 mod stalled;
+
+/// The place in the log that an id or a cursor names.
+fn place(id: &str) -> u64 {
+    id.split_once('.').and_then(|(_, place)| place.parse().ok()).expect("<epoch>.<place>")
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use super::place;
 use crate::support::{EventStream, Persona, TestApp, on_both_databases};
 
 on_both_databases![
@@ -109,10 +110,6 @@ pub(super) async fn what_is_trimmed_meanwhile_is_told_as_a_gap_and_nothing_else_
         let due: Vec<_> = written.iter().filter(|(at, _)| seen.contains(at) || !gone(*at)).cloned().collect();
         assert_eq!(events, due, "all but what is in the gaps, as it was written");
     }
-}
-
-fn place(id: &str) -> u64 {
-    id.split_once('.').and_then(|(_, place)| place.parse().ok()).expect("<epoch>.<place>")
 }
 
 pub(super) async fn history_that_is_gone_is_told_as_a_gap(app: &TestApp) {

@@ -104,9 +104,8 @@ fn assert_undisturbed(alone: &[Duration], beside: &[Duration]) {
 
 /// How many bytes wait in the server for all its connections, as its figures say.
 async fn backlog(ann: &Persona) -> usize {
-    let figures = ann.get("/metrics").await.expect(200).text();
-    let line = figures.lines().find_map(|line| line.strip_prefix("snippetbox_stream_backlog_bytes "));
-    line.expect("the figure").parse().expect("a number")
+    let waiting = ann.figure("snippetbox_stream_backlog_bytes").await.expect("the figure");
+    usize::try_from(waiting).expect("it fits into memory")
 }
 
 /// Waits until the server must have given up, then takes what is left up to the end or the reset.

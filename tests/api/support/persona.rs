@@ -84,6 +84,13 @@ impl Persona {
         self.call(Method::GET, path)
     }
 
+    /// A figure of the server, by its name and labels; nothing where the server has none of that name yet.
+    pub async fn figure(&self, name: &str) -> Option<u64> {
+        let figures = self.get("/metrics").await.expect(200).text();
+        let value = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a number"))
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Call {
         self.call(Method::POST, path).json(body)
     }

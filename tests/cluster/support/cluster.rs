@@ -239,9 +239,7 @@ impl Cluster {
     }
 
     pub async fn figure(&self, index: usize, name: &str) -> u64 {
-        let figures = self.anonymous(index).get("/metrics").await.expect(200).text();
-        let value = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a number"))
+        self.anonymous(index).figure(name).await.unwrap_or(0)
     }
 
     /// The running node that gives the events their places.
