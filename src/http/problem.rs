@@ -179,8 +179,9 @@ fn code_kind(code: &str) -> Kind {
     match code {
         // PostgreSQL's disk_full.
         "53100" => STORAGE_FULL,
-        // serialization_failure, deadlock_detected, lock_not_available and query_canceled: another try may do.
-        "40001" | "40P01" | "55P03" | "57014" => OVERLOADED,
+        // serialization_failure, deadlock_detected, lock_not_available, query_canceled, and
+        // idle_in_transaction_session_timeout: another try may do.
+        "40001" | "40P01" | "55P03" | "57014" | "25P03" => OVERLOADED,
         // Its classes for lost connections, resources and operator intervention.
         _ if code.len() == 5 => {
             let lost = ["08", "53", "57"].iter().any(|class| code.starts_with(class));
@@ -278,7 +279,7 @@ mod tests {
     #[test]
     fn a_failure_that_another_try_may_mend_is_no_mistake_of_the_server() {
         for (kind, codes) in [
-            (OVERLOADED, &["40001", "40P01", "55P03", "57014", "5", "261", "517", "773"][..]),
+            (OVERLOADED, &["40001", "40P01", "55P03", "57014", "25P03", "5", "261", "517", "773"][..]),
             (UNAVAILABLE, &["08006", "53300", "57P01"]),
             (STORAGE_FULL, &["53100", "13"]),
             (INTERNAL, &["42P01", "40002", "1", "787"]),

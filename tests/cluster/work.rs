@@ -34,8 +34,8 @@ fn an_export_is_made_by_whichever_node_and_told_at_all() {
     });
 }
 
-/// What a node's two workers wait for is asked of connections that have died: they must have their places again, and the
-/// jobs must end.
+/// What a node's two workers wait for is asked of connections that have died, one of them between a change of its job and
+/// the commit: they must have their places again, and the jobs must end.
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn workers_keep_their_places_when_connections_die() {
@@ -54,7 +54,11 @@ fn workers_keep_their_places_when_connections_die() {
         for id in &exports {
             eventually("it runs", async || (status(id).await == "running").then_some(())).await;
         }
-        cluster.node(0).to_database.lose();
+        let to_database = &cluster.node(0).to_database;
+        to_database.withhold_commits(exports[0].parse().expect("an id"));
+        eventually("the change waits for its commit", async || cluster.is_left_open().await.then_some(()))
+            .await;
+        to_database.lose();
         read.close().await.expect("the connection closes");
         let begun = Instant::now();
         for id in &exports {

@@ -228,6 +228,17 @@ impl Cluster {
         waiting.bind(table).fetch_one(&mut conn).await.expect("the locks")
     }
 
+    /// Whether a transaction of a node's waits for the node to go on.
+    pub async fn is_left_open(&self) -> bool {
+        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let open = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+                            WHERE datname = current_database() AND application_name = 'snippetbox'
+                                AND state = 'idle in transaction' AND state_change < now() - interval '2 s')",
+        );
+        open.fetch_one(&mut conn).await.expect("the sessions")
+    }
+
     pub async fn readiness(&self, index: usize) -> Value {
         self.anonymous(index).get("/readyz").await.expect(200).json()
     }

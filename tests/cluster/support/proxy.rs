@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as Listener};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -20,6 +21,8 @@ struct State {
     way: Way,
     /// How often all connections were lost.
     losses: u32,
+    /// Whose commits do not pass: those of transactions that ask for this.
+    withheld: Option<Uuid>,
 }
 
 pub struct Proxy {
@@ -33,7 +36,7 @@ impl Proxy {
         let listener = Listener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         listener.set_nonblocking(true).expect("it does not block");
-        let (state, watched) = watch::channel(State { way: Way::Open, losses: 0 });
+        let (state, watched) = watch::channel(State { way: Way::Open, losses: 0, withheld: None });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         std::thread::spawn(move || runtime.block_on(serve(listener, &target, watched)));
         Self { address, state }
@@ -59,7 +62,15 @@ impl Proxy {
 
     /// Lets nothing pass any more on what is connected, and says so to nobody; others can connect.
     pub fn lose(&self) {
-        self.state.send_modify(|state| state.losses += 1);
+        self.state.send_modify(|state| {
+            state.losses += 1;
+            state.withheld = None;
+        });
+    }
+
+    /// Lets nothing pass from the commit on where a transaction asks for this, up to the next loss.
+    pub fn withhold_commits(&self, of: Uuid) {
+        self.state.send_modify(|state| state.withheld = Some(of));
     }
 
     fn go(&self, way: Way) {
@@ -102,9 +113,15 @@ async fn copy(
     mut state: watch::Receiver<State>,
 ) -> Option<()> {
     let losses = state.borrow().losses;
-    let mut buffer = vec![0; 16 * 1024];
+    let (mut buffer, mut is_asked_for) = (vec![0; 16 * 1024], false);
     loop {
         let count = from.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+        let holds = |bytes: &[u8]| buffer[..count].windows(bytes.len()).any(|window| window == bytes);
+        let withheld = state.borrow().withheld;
+        is_asked_for |= withheld.is_some_and(|id| holds(id.as_bytes()));
+        if is_asked_for && holds(b"COMMIT") {
+            return std::future::pending().await;
+        }
         state.wait_for(|state| state.way != Way::HeldUp && state.losses == losses).await.ok()?;
         to.write_all(&buffer[..count]).await.ok()?;
     }
