@@ -134,6 +134,17 @@ pub(super) struct EventRow {
     pub(super) at: Timestamp,
 }
 
+/// All columns of [`EventRow`], and what follows.
+macro_rules! select_events {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events ",
+            $rest
+        )
+    };
+}
+pub(super) use select_events;
+
 impl Event {
     pub(super) fn from_row(epoch: &str, row: EventRow) -> Result<Self> {
         let seq = u64::try_from(row.seq).map_err(|error| Error::Internal(error.to_string()))?;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     bus::{Bus, Inbox, Subject},
-    event::EventRow,
+    event::{EventRow, select_events},
     log::{Log, PAGE, place},
 };
 use crate::{
@@ -169,14 +169,11 @@ impl Log {
     async fn next_rows(&self, after: u64) -> Result<Vec<EventRow>> {
         let mut conn = self.db.read().await?;
         Ok(on_conn!(conn.conn(), |c| {
-            sqlx::query_as(
-            "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-             WHERE seq > $1 ORDER BY seq LIMIT $2"
-        )
-        .bind(place(after))
-        .bind(PAGE)
-        .fetch_all(c)
-        .await?
+            sqlx::query_as(select_events!("WHERE seq > $1 ORDER BY seq LIMIT $2"))
+                .bind(place(after))
+                .bind(PAGE)
+                .fetch_all(c)
+                .await?
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::QueryBuilder;
 
 use super::{
-    event::{Event, EventRow, Key},
+    event::{Event, EventRow, Key, select_events},
     log::{Log, PAGE, place},
     retention::bounds,
     subscription::{Viewer, Wishes},
@@ -119,15 +119,14 @@ impl Log {
     async fn rows_between(&self, after: u64, before: u64) -> Result<Vec<EventRow>> {
         let mut conn = self.db.read().await?;
         Ok(on_conn!(conn.conn(), |c| {
-            sqlx::query_as(
-                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-                 WHERE seq IN (SELECT seq FROM (
+            sqlx::query_as(select_events!(
+                "WHERE seq IN (SELECT seq FROM (
                      SELECT seq, sum(octet_length(payload)) OVER (ORDER BY seq DESC) - octet_length(payload) AS later
                      FROM events WHERE seq IN (SELECT seq FROM (
                          SELECT seq FROM events WHERE seq > $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
                      ) AS candidates)
-                 ) AS measured WHERE later < $4) ORDER BY seq DESC",
-            )
+                 ) AS measured WHERE later < $4) ORDER BY seq DESC"
+            ))
             .bind(place(after))
             .bind(place(before))
             .bind(PAGE)
@@ -146,12 +145,11 @@ impl Log {
     pub async fn page(&self, topics: &[Key], after: u64, through: u64) -> Result<Option<Page>> {
         let mut conn = self.db.read().await?;
         let rows = on_conn!(conn.conn(), |c| {
-            let mut query = QueryBuilder::new(
-                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-                 WHERE seq IN (SELECT seq FROM (
+            let mut query = QueryBuilder::new(select_events!(
+                "WHERE seq IN (SELECT seq FROM (
                      SELECT seq, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
-                     FROM events WHERE seq IN (SELECT seq FROM (",
-            );
+                     FROM events WHERE seq IN (SELECT seq FROM ("
+            ));
             select_places(&mut query, topics, place(after), place(through), PAGE);
             query.push(") AS candidates ORDER BY seq LIMIT ").push_bind(PAGE);
             query.push(")) AS measured WHERE before < ").push_bind(PAGE_BYTES).push(") ORDER BY seq");
@@ -178,16 +176,15 @@ impl Log {
     pub async fn latest(&self, topic: &str, limit: u32) -> Result<Vec<Arc<Event>>> {
         let mut conn = self.db.read().await?;
         let rows = on_conn!(conn.conn(), |c| {
-            sqlx::query_as::<_, EventRow>(
-                "SELECT seq, type, topic, feed, audience, effect, subjects, actor, origin, payload, at FROM events
-                 WHERE audience IS NULL AND seq IN (
+            sqlx::query_as::<_, EventRow>(select_events!(
+                "WHERE audience IS NULL AND seq IN (
                      SELECT seq FROM (SELECT seq FROM events WHERE topic = $1 AND seq IS NOT NULL
                                       ORDER BY seq DESC LIMIT $2) AS own
                      UNION
                      SELECT seq FROM (SELECT seq FROM events WHERE feed = $1 AND seq IS NOT NULL
                                       ORDER BY seq DESC LIMIT $2) AS fed)
-                 ORDER BY seq DESC LIMIT $2",
-            )
+                 ORDER BY seq DESC LIMIT $2"
+            ))
             .bind(topic)
             .bind(i64::from(limit))
             .fetch_all(c)
