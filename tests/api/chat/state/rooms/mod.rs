@@ -1,14 +1,21 @@
 //! Rooms, all that is in them, and notifications.
 
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Dice, PAUSE, Snapshot, Things, WRITES, all, events_since, heard, mark_the_end, seeds, text};
-use crate::support::{Answer, Persona, TestApp, on_both_databases};
+use self::writes::{Made, write_what_is_allowed};
+use super::{Dice, Snapshot, Things, all, events_since, heard, mark_the_end, seeds, text};
+use crate::support::{Persona, TestApp, on_both_databases};
 
 on_both_databases![rooms_follow_from_their_events];
+
+/// How many writes of each history are allowed, of about twice as many that are tried, and after how many of
+/// them the state is read once more.
+const ALLOWED_WRITES: usize = 27;
+const PAUSE: usize = 3;
 
 /// What one user knows of the rooms that they may read, and of their own notifications.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -158,75 +165,6 @@ impl State {
     }
 }
 
-/// All that there has been, of which some may be gone.
-#[derive(Default)]
-struct Made {
-    rooms: Vec<String>,
-    /// By their paths.
-    messages: Vec<String>,
-}
-
-/// One random write; whether it is allowed is another matter, but it must not break anything.
-async fn write(dice: &mut Dice, people: &[Persona], made: &mut Made) -> Answer {
-    let (person, other) = (dice.pick(people), dice.pick(people));
-    if made.rooms.len() < 2 || dice.roll(12) == 0 {
-        let room = json!({ "name": "Den", "visibility": dice.pick(&["public", "private"]) });
-        let answer = person.post("/v1/rooms", &room).await.expect(201);
-        made.rooms.push(answer.id());
-        return answer;
-    }
-    let room = format!("/v1/rooms/{}", dice.pick(&made.rooms));
-    if made.messages.is_empty() || dice.roll(3) == 0 {
-        let mentions: Vec<&str> = if dice.roll(3) == 0 { vec![&other.id] } else { Vec::new() };
-        let body = json!({ "content": format!("{}", dice.roll(1_000)), "mentions": mentions });
-        let answer = person.post(&format!("{room}/messages"), &body).await;
-        made.messages.extend(answer.find_header("location").map(str::to_owned));
-        return answer;
-    }
-    let message = dice.pick(&made.messages).clone();
-    match dice.roll(14) {
-        0 | 1 => person.patch(&message, &json!({ "content": "edited", "mentions": [other.id] })).await,
-        2 => person.delete(&message).await,
-        3 => person.call(Method::PUT, &format!("{room}/members/{}", other.id)).await,
-        4 => person.delete(&format!("{room}/members/{}", other.id)).await,
-        5 => person.call(Method::PUT, &format!("{room}/members/{}", person.id)).await,
-        6 => person.delete(&format!("{room}/members/{}", person.id)).await,
-        7 => {
-            let change = [
-                json!({ "name": format!("Room {}", dice.roll(100)) }),
-                json!({ "visibility": "private", "name": "Closed" }),
-                json!({ "visibility": "public" }),
-                json!({ "owner_id": other.id }),
-            ];
-            person.patch(&room, dice.pick(&change)).await
-        }
-        8 | 9 => {
-            let (room, id) = message.split_once("/messages/").expect("a message in a room");
-            person.call(Method::PUT, &format!("{room}/read")).json(&json!({ "message_id": id })).await
-        }
-        10 => {
-            let notice = json!({ "kind": "note", "message": "Hello" });
-            person.post(&format!("/v1/users/{}/notifications", other.id), &notice).await
-        }
-        11 => person.delete(&room).await,
-        _ => notification(dice, person).await,
-    }
-}
-
-/// One random write about somebody's own notifications.
-async fn notification(dice: &mut Dice, person: &Persona) -> Answer {
-    let known = all(person, "/v1/notifications").await;
-    if known.is_empty() {
-        return person.post("/v1/notifications/read", &json!({})).await;
-    }
-    let id = text(dice.pick(&known), "/id");
-    match dice.roll(3) {
-        0 => person.patch(&format!("/v1/notifications/{id}"), &json!({ "read": dice.roll(2) == 0 })).await,
-        1 => person.post("/v1/notifications/read", &json!({ "up_to": id })).await,
-        _ => person.delete(&format!("/v1/notifications/{id}")).await,
-    }
-}
-
 async fn rooms_follow_from_their_events(app: &TestApp) {
     let (ann, cid, eve) = (app.user("ann").await, app.user("cid").await, app.user("eve").await);
     for seed in seeds() {
@@ -234,16 +172,15 @@ async fn rooms_follow_from_their_events(app: &TestApp) {
         // Eve is the one who looks, and takes part like the others. Bob's account ends.
         let bob = app.user(&format!("bob{seed}")).await;
         let people = [ann.clone(), bob.clone(), cid.clone(), eve.clone()];
-        let (mut made, mut snapshots, mut effects) = (Made::default(), Vec::new(), 0);
-        for step in 0..WRITES {
+        let (mut made, mut snapshots, mut tried) = (Made::default(), Vec::new(), 0);
+        for step in 0..ALLOWED_WRITES {
             if step % PAUSE == 0 {
                 snapshots.push((look(app, &eve).await, made.rooms.len()));
             }
-            let answer = write(&mut dice, &people, &mut made).await;
-            assert!(answer.status.as_u16() < 500, "seed {seed}, step {step}: {answer}");
-            effects += usize::from(answer.status.is_success());
+            tried += write_what_is_allowed(&mut dice, &people, &mut made).await;
         }
-        assert!(effects > WRITES / 4, "seed {seed}: only {effects} writes were allowed");
+        // If nothing but new rooms were allowed, they would be some 320; as it is, they are 52 give or take 12.
+        assert!(tried <= 200, "seed {seed}: {tried} writes were tried");
         bob.delete("/v1/me").await.expect(204);
         let (end, mark) = (State::read(&eve).await.0, mark_the_end(&eve).await);
         for (snapshot, made_before) in snapshots {
