@@ -48,8 +48,8 @@ async fn refused_at_once(ann: &Persona, method: Method, path: &str) {
     let begun = Instant::now();
     let call = ann.call(method, path).json(&json!({ "title": "T", "content": "C" }));
     call.await.problem(503, "unavailable");
-    // A busy machine is given three times what it should take; the pool alone would take five seconds.
-    assert!(begun.elapsed() < Duration::from_secs(3), "{path}: after {:?}", begun.elapsed());
+    // A busy machine is given far more than it should take; the pool alone would take five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{path}: after {:?}", begun.elapsed());
 }
 
 async fn a_database_out_of_reach_is_told_at_once(app: &TestApp) {
@@ -75,7 +75,7 @@ async fn a_database_out_of_reach_is_told_at_once(app: &TestApp) {
     let back = Instant::now();
     eventually("it is ready", async || (ann.get("/readyz").await.status == 200).then_some(())).await;
     ann.publish("custom:builds", &json!({ "type": "built", "data": 1 })).await.expect(202);
-    assert!(back.elapsed() < Duration::from_secs(5), "it took {:?}", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(10), "it took {:?}", back.elapsed());
     process.end_by("TERM");
     line.cut().await;
 }

@@ -268,7 +268,7 @@ async fn a_repetition_is_refused_while_the_first_is_running(app: &TestApp) {
     };
     let other = app.begin(&[hold]).await;
     let mut first = ann.post_snippet(&snippet).once("a-key").into_future();
-    let early = tokio::time::timeout(Duration::from_millis(300), &mut first).await;
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut first).await;
     assert!(early.is_err(), "the first one waits");
     ann.post_snippet(&snippet).once("a-key").await.problem(409, "idempotency_in_progress");
     other.commit().await;

@@ -173,7 +173,8 @@ async fn a_signal_ends_the_server_in_time_whatever_its_clients_do(app: &TestApp)
     }
     app.stop().await;
     for handover in ["true", "false"] {
-        let process = Process::start_with(&app.database_url(), &["--stream-handover", handover]);
+        let process =
+            Process::start_with(&app.database_url(), &["--stream-handover", handover, "--drain", "500ms"]);
         let ann = Persona { server: process.url.clone(), ..ann.clone() };
         let _stalled = ann.read_slowly("topics=snippets&since=earliest").await;
         let half = "Content-Type: application/json\r\nContent-Length: 100\r\n";

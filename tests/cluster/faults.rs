@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::streams::{TOPIC, place, read, revoked_within, subscribe_everywhere, write};
+use crate::streams::{BY_THE_BUS, TOPIC, place, read, revoked_within, subscribe_everywhere, write};
 use crate::support::{NODES, Persona, eventually, path_of, run};
 
 /// How long anything may take without the bus: a poll each second, and a slow machine.
@@ -118,7 +118,7 @@ fn a_node_that_cannot_know_who_is_revoked_ends_the_streams_of_all_who_could_be()
         isolated.ended().await;
         let took = begun.elapsed();
         println!("isolated after {took:?}");
-        assert!(took < WITHOUT_BUS, "ended after {took:?}");
+        assert!(took < Duration::from_secs(15), "ended after {took:?}");
         let written = write(&cluster.at(0, &ann), 1).await;
         for stream in &mut streams {
             assert_eq!(read(stream, 1).await, written);
@@ -148,7 +148,7 @@ fn a_node_without_the_database_goes_on_with_what_it_hears() {
             assert_eq!(read(&mut stream, 1).await, written);
         }
         cluster.at(away + 1, &session).delete("/v1/sessions/current").await.expect(204);
-        revoked_within(Duration::from_secs(1), guarded).await;
+        revoked_within(BY_THE_BUS, guarded).await;
         cluster.at(away, &ann).get("/v1/me").await.problem(503, "unavailable");
         cluster.node(away).to_database.mend();
         eventually("it answers again", async || {

@@ -120,7 +120,7 @@ fn who_is_there_is_known_at_all_nodes() {
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn who_comes_back_at_another_node_was_never_away() {
-    run(&["--presence-grace", "3s"], async |cluster| {
+    run(&["--presence-grace", "6s"], async |cluster| {
         let (ann, bob, eve) = (cluster.user(0).await, cluster.user(1).await, cluster.user(2).await);
         let topic = room(&ann).await;
         let here = enter(cluster, 0, &ann, &topic).await;
@@ -139,7 +139,7 @@ fn who_comes_back_at_another_node_was_never_away() {
         let _back = enter(cluster, 1, &ann, &topic).await;
         mark.disconnect();
         watcher.until(|watcher| watcher.left.contains(&eve.id)).await;
-        eventually("the grace is over", async || (cut.elapsed() > Duration::from_secs(4)).then_some(()))
+        eventually("the grace is over", async || (cut.elapsed() > Duration::from_secs(7)).then_some(()))
             .await;
         let _mark = enter(cluster, 0, &eve, &topic).await;
         watcher.until(|watcher| watcher.knows(&eve)).await;

@@ -54,7 +54,7 @@ impl Proxy {
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn a_rolling_restart_fails_no_request_and_no_stream() {
-    run(&["--drain", "1500ms"], async |cluster| {
+    run(&["--drain", "3s"], async |cluster| {
         let ann = cluster.user(0).await;
         let (nodes, ready) = (RefCell::new(cluster.urls()), RefCell::new(cluster.urls()));
         let (busy, requests) = (Cell::new(true), Cell::new(0));

@@ -88,6 +88,8 @@ fn a_stream_that_was_cut_resumes_at_another_node() {
 const REVOKED: usize = 10;
 /// How long the end of a right may take.
 const SECOND: Duration = Duration::from_secs(1);
+/// The same where nothing else could bring it, on however busy a machine.
+pub const BY_THE_BUS: Duration = Duration::from_secs(5);
 
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
@@ -124,7 +126,7 @@ fn the_bus_alone_brings_the_end_of_credentials_to_those_who_cannot_read_the_data
         others().for_each(|node| node.to_database.cut());
         for (session, streams) in sessions {
             session.delete("/v1/sessions/current").await.expect(204);
-            revoked_within(SECOND, streams).await;
+            revoked_within(BY_THE_BUS, streams).await;
         }
         others().for_each(|node| node.to_database.mend());
     });
@@ -182,7 +184,8 @@ fn who_guesses_passwords_is_stopped_whatever_node_they_ask() {
 #[test]
 #[ignore = "needs PostgreSQL and NATS: tests/run starts them"]
 fn what_is_too_much_for_the_bus_comes_from_the_database() {
-    run(&[], async |cluster| {
+    // The streams are read one after the other.
+    run(&["--stall-timeout", "60s"], async |cluster| {
         let ann = cluster.user(0).await;
         let mut streams = Vec::new();
         for index in 0..NODES {

@@ -15,7 +15,7 @@ on_both_databases![
     filters_choose_what_is_exported,
     only_ones_own_snippets_are_exported,
     an_export_of_nothing_is_an_archive,
-    an_export_tells_how_far_it_is,
+    an_export_tells_how_far_it_is with ["--job-rate", "50"],
     the_owner_is_notified,
 ];
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Known, hold, present, topic_of, until, watch};
+use super::{Known, hold, present, topic_of, until, until_updated, watch};
 use crate::support::{EventStream, Persona, TestApp, eventually, on_both_databases};
 
 on_both_databases![
@@ -126,7 +126,7 @@ async fn who_comes_back_is_seen_as_they_are_now(app: &TestApp) {
     let (_admins, _) = watch(admin, &topic, "").await;
     let path = topic.replace("snippets:", "/v1/snippets/");
     ann.patch(&path, &json!({ "visibility": "private" })).await.expect(200);
-    assert_eq!(watcher.next().await.kind, "snippet_updated");
+    until_updated(&mut watcher, &mut known).await;
     until(&mut watcher, &mut known, |known| !known.users().contains(&bob.id.as_str())).await;
     assert_eq!(known.users(), [&admin.id]);
     assert_eq!(present(&ann, &topic).await["count"], 1);

@@ -44,6 +44,18 @@ async fn watch(person: &Persona, topic: &str, parameters: &str) -> (EventStream,
     (stream, state.data)
 }
 
+/// Waits for a change of the snippet; who leaves with it may be told before.
+async fn until_updated(stream: &mut EventStream, known: &mut Known) {
+    loop {
+        let event = stream.next().await;
+        match event.kind.as_str() {
+            "snippet_updated" => return,
+            "presence_diff" => known.apply(&event.data),
+            kind => panic!("{kind} before the change: {}", event.envelope),
+        }
+    }
+}
+
 /// What a watcher knows, as the reducer of Phoenix Presence would have it.
 #[derive(Debug, Default, PartialEq)]
 struct Known(Value);

@@ -184,10 +184,11 @@ impl Reader {
 async fn five_thousand_viewers_cost_linear_traffic(app: &TestApp) {
     let half = traffic_of(app, 2_500).await;
     let whole = traffic_of(app, 5_000).await;
-    // With a diff for each join the second half would cost three times as much as the first, gigabytes.
+    // Each further one is told some counts, at most two a second; with a diff for each join the second half would cost
+    // three times as much as the first, gigabytes.
     let added = whole.saturating_sub(half) / 2_500;
     assert!(
-        added < 5_000,
+        added < 20_000,
         "{added} bytes for each further viewer: {half} bytes for 2,500, {whole} for 5,000"
     );
 }

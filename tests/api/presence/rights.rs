@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Known, hold, present, topic_of, until, watch};
+use super::{Known, hold, present, topic_of, until, until_updated, watch};
 use crate::support::{Persona, TestApp, on_both_databases};
 
 on_both_databases![
@@ -114,14 +114,14 @@ async fn who_loses_the_topic_leaves_it_at_once(app: &TestApp) {
     until(&mut watcher, &mut known, |known| known.users().len() == 3).await;
     let path = topic.replace("snippets:", "/v1/snippets/");
     owner.patch(&path, &json!({ "visibility": "private" })).await.expect(200);
-    assert_eq!(watcher.next().await.kind, "snippet_updated");
+    until_updated(&mut watcher, &mut known).await;
     let admin = &app.admin().await.id;
     until(&mut watcher, &mut known, |known| known.users() == [admin]).await;
     bobs.until("topic_closed").await;
     hold(&phone, &topic, &json!({ "ttl_s": 120 })).await.problem(404, "not_found");
 
     owner.patch(&path, &json!({ "visibility": "public" })).await.expect(200);
-    assert_eq!(watcher.next().await.kind, "snippet_updated");
+    until_updated(&mut watcher, &mut known).await;
     let (_back, _) = watch(&bob, &topic, "").await;
     until(&mut watcher, &mut known, |known| known.users().len() == 2).await;
 }

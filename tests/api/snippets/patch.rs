@@ -124,6 +124,7 @@ async fn a_refused_patch_changes_nothing(app: &TestApp) {
 async fn a_snippet_made_private_disappears_for_others(app: &TestApp) {
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let path = path_of(&ann.has_snippet(json!({})).await);
+    app.settled().await;
     let mut feed = bob.subscribe("topics=snippets").await;
     ann.patch(&path, &json!({ "visibility": "private", "title": "Secret" })).await.expect(200);
     let event = feed.next().await;

@@ -25,7 +25,7 @@ async fn what_a_crowd_has_missed_is_read_once(app: &TestApp) {
     }
     app.settled().await;
     app.stop().await;
-    let process = Process::start(&app.database_url());
+    let process = Process::start_with(&app.database_url(), &["--history-age", "36500d"]);
     let ann = Persona { server: process.url.clone(), ..ann };
     let head = ann.get("/v1/snippets").await.expect(200).header("snippetbox-cursor").to_owned();
     let query = format!("topics=custom:news&since={cursor}");

@@ -42,6 +42,7 @@ pub(super) async fn a_snippet_made_private_is_gone_for_others_live_and_replayed(
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let snippet = ann.has_snippet(json!({ "title": "Soon a secret" })).await;
     let id = snippet["id"].as_str().expect("an id");
+    app.settled().await;
     let mut one = bob.subscribe(&format!("topics=snippets:{id}&presence=off")).await;
     let mut feed = bob.subscribe("topics=snippets").await;
     ann.patch(&path_of(&snippet), &json!({ "visibility": "private" })).await.expect(200);

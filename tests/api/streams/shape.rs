@@ -41,6 +41,7 @@ pub(super) async fn a_subscriber_of_both_topics_gets_each_event_once(app: &TestA
     let ann = app.user("ann").await;
     let snippet = ann.has_snippet(json!({})).await;
     let id = snippet["id"].as_str().expect("an id");
+    app.settled().await;
     let mut both = ann.subscribe(&format!("topics=snippets,snippets:{id}&presence=off")).await;
     ann.patch(&path_of(&snippet), &json!({ "title": "Two" })).await.expect(200);
     ann.has_snippet(json!({ "title": "Another" })).await;
@@ -230,7 +231,7 @@ async fn what_holds_comes_before_history_and_history_before_news(app: &TestApp) 
     ann.patch(&path, &json!({ "title": "Two" })).await.expect(200);
     app.settled().await;
     let topic = &path["/v1/snippets/".len()..];
-    let mut stream = ann.subscribe(&format!("topics=snippets:{topic}&since=earliest")).await;
+    let mut stream = ann.subscribe(&format!("topics=snippets:{topic}&since=earliest&presence=observe")).await;
     assert_eq!(stream.ready["replayed"], 2);
     ann.patch(&path, &json!({ "title": "Three" })).await.expect(200);
     for kind in ["presence_state", "snippet_created", "snippet_updated", "snippet_updated"] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use reqwest::Client;
 use serde_json::json;
-use snippetbox::app::Server;
+use snippetbox::app::{Server, StartError};
 use snippetbox::clock::Clock;
 use snippetbox::config::Settings;
 use sqlx::Connection as _;
@@ -223,5 +223,10 @@ async fn start_server(storage: &Storage, listen: &str, settings: &[&str], clock:
         flags.extend(pair.iter().map(ToString::to_string));
     }
     let settings = Settings::from_args(flags).expect("the settings of the test");
-    Server::start(settings, clock.clone()).await.expect("the server starts")
+    eventually("the port is free", async || match Server::start(settings.clone(), clock.clone()).await {
+        // While a server was stopped, another test may have been given its port.
+        Err(StartError::Listen(..)) => None,
+        started => Some(started.expect("the server starts")),
+    })
+    .await
 }
