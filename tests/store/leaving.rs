@@ -6,6 +6,7 @@ use snippetbox::db::Db;
 use snippetbox::error::{Error, Result};
 use tokio::time::timeout;
 
+use crate::storage::Database;
 use crate::{on, on_both_databases};
 
 on_both_databases![a_statement_ends_with_its_reader, a_statement_that_takes_long_is_given_up];
@@ -58,4 +59,18 @@ async fn a_statement_that_takes_long_is_given_up(_: &Db, url: &str) {
     assert!(matches!(answer, Err(Error::Overloaded)), "{answer:?}");
     nothing_runs(&db).await;
     db.close().await;
+}
+
+/// One that waits for nothing: how a transaction ends that is left open is the cluster's test.
+#[test]
+#[ignore = "needs PostgreSQL: tests/run starts one"]
+fn a_session_whose_node_is_gone_is_found_out_within_90_s() {
+    crate::run(Database::Postgres, async |db, _| {
+        let seconds = sqlx::query_scalar(
+            "SELECT current_setting('tcp_keepalives_idle')::bigint
+                    + current_setting('tcp_keepalives_interval')::bigint * current_setting('tcp_keepalives_count')::bigint",
+        );
+        let seconds: i64 = seconds.fetch_one(db.postgres().expect("a pool")).await.expect("the settings");
+        assert_eq!(seconds, 90);
+    });
 }
