@@ -13,10 +13,6 @@ use serde_json::{Value, json};
 
 use crate::support::{EventStream, Persona};
 
-/// How many writes are in each history, and after how many of them the state is read once more.
-const WRITES: usize = 70;
-const PAUSE: usize = 9;
-
 /// Chance, the same for the same seed.
 struct Dice(u64);
 

@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Dice, PAUSE, Snapshot, Things, WRITES, all, events_since, heard, mark_the_end, seeds, text};
+use super::{Dice, Snapshot, Things, all, events_since, heard, mark_the_end, seeds, text};
 use crate::support::{Answer, Persona, TestApp, on_both_databases};
 
 on_both_databases![the_feed_follows_from_its_events, each_snippet_follows_from_its_events];
+
+/// How many writes are in each history, and after how many of them the state is read once more.
+const WRITES: usize = 70;
+const PAUSE: usize = 9;
 
 async fn the_feed_follows_from_its_events(app: &TestApp) {
     follow_histories(app, async |person, _| feed(person).await, |_| vec!["snippets".to_owned()]).await;

@@ -12,8 +12,8 @@ use crate::support::{Persona, TestApp, on_both_databases};
 
 on_both_databases![rooms_follow_from_their_events];
 
-/// How many writes of each history are allowed, of about twice as many that are tried, and after how many of
-/// them the state is read once more.
+/// How many writes of each history are allowed, of about twice as many that are tried, and after how many of them the
+/// state is read once more.
 const ALLOWED_WRITES: usize = 27;
 const PAUSE: usize = 3;
 
