@@ -18,10 +18,10 @@ const WRITERS: usize = 4;
 const READERS: usize = 5;
 const EVENT_BYTES: usize = 16 * 1024;
 /// The history that a node keeps in memory.
-const HISTORY: &str = "2097152";
+const HISTORY: &str = "4194304";
 const SETTINGS: [&str; 4] = ["--history-memory", HISTORY, "--stall-timeout", "60s"];
 /// How many events fill it twice: from then on it grows no more.
-const FULL: usize = 256;
+const FULL: usize = 512;
 /// How many connections to the database a node has: as many requests may wait for one that is slow.
 const CONNECTIONS: usize = 8;
 /// How long a client waits for an answer.
