@@ -174,7 +174,7 @@ impl Cluster {
 
     /// Many people with sessions, made behind the back of the nodes: to hash their passwords would take a minute.
     pub async fn crowd(&self, count: u32) -> Vec<Persona> {
-        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let mut conn = self.connect().await;
         let users = "INSERT INTO users (id, email, name, role, password_hash, version, created_at)
             SELECT md5('crowd' || number)::uuid, 'crowd' || number || '@example.org', 'crowd' || number, 'member',
                    '', 1, now()
@@ -202,7 +202,7 @@ impl Cluster {
 
     /// Writes events behind the back of the nodes, all in one transaction.
     pub async fn fill_outbox(&self, topic: &str, count: u64) {
-        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let mut conn = self.connect().await;
         let filling = sqlx::query(
             "INSERT INTO events (type, topic, payload, at)
              SELECT 'filled', $1, number::text, now() FROM generate_series(1, $2) AS number",
@@ -211,9 +211,14 @@ impl Cluster {
         assert_eq!(filled.expect("events").rows_affected(), count);
     }
 
+    /// A connection to the database behind the back of the nodes.
+    async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.storage.url()).await.expect("a connection")
+    }
+
     /// Lets everybody who asks for a table wait in the database, until the connection is closed.
     pub async fn lock(&self, table: &str) -> PgConnection {
-        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let mut conn = self.connect().await;
         let locking = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
         sqlx::raw_sql(locking).execute(&mut conn).await.expect("the lock");
         conn
@@ -221,7 +226,7 @@ impl Cluster {
 
     /// Whether somebody waits for the rows of a table.
     pub async fn waits_for(&self, table: &str) -> bool {
-        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let mut conn = self.connect().await;
         let waiting = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = $1::regclass AND NOT granted)",
         );
@@ -230,7 +235,7 @@ impl Cluster {
 
     /// Whether a transaction of a node's waits for the node to go on.
     pub async fn is_left_open(&self) -> bool {
-        let mut conn = PgConnection::connect(&self.storage.url()).await.expect("a connection");
+        let mut conn = self.connect().await;
         let open = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
                             WHERE datname = current_database() AND application_name = 'snippetbox'
