@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{TestApp, on_both_databases, path_of};
+use crate::support::{EventStream, TestApp, on_both_databases, path_of};
+
+type Kinds = &'static [&'static str];
 
 on_both_databases![
     private_snippets_reach_their_owner_and_admins_alone,
@@ -205,7 +207,8 @@ pub(super) async fn a_deleted_account_ends_its_streams(app: &TestApp) {
 }
 
 /// What a stranger is told, from the creation to the end: `was` and `is` are what the snippet is before and after a
-/// change of its visibility, between a change of its title and its deletion.
+/// change of its visibility, between a change of its title and its deletion. The next change waits until this one was
+/// told, because nobody hears any more of what has been hidden meanwhile.
 async fn each_visibility_is_told_to_those_who_may_see_it(app: &TestApp) {
     const VISIBILITIES: [&str; 3] = ["public", "unlisted", "private"];
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
@@ -217,46 +220,60 @@ async fn each_visibility_is_told_to_those_who_may_see_it(app: &TestApp) {
         let path = ann.has_snippet_that_is(was).await;
         app.settled().await;
         let topic = format!("topics=snippets:{}&presence=off", &path["/v1/snippets/".len()..]);
-        let follower = if was == "private" {
+        let mut follower = if was == "private" {
             bob.get(&format!("/v1/events?{topic}")).await.problem(404, "not_found");
             None
         } else {
             Some(bob.subscribe(&topic).await)
         };
-        ann.patch(&path, &json!({ "title": "New" })).await.expect(200);
-        ann.patch(&path, &json!({ "visibility": is })).await.expect(200);
-        ann.delete(&path).await.expect(204);
-        ann.has_snippet(json!({ "title": "The end" })).await;
+        are_told(&mut feed, if was == "public" { &["snippet_created"] } else { &[] }, &case).await;
 
-        let mut fed = match (was, is) {
-            ("public", "public") => {
-                vec!["snippet_created", "snippet_updated", "snippet_updated", "snippet_deleted"]
+        for (change, fed, followed) in changes(was, is) {
+            match change {
+                Some(change) => ann.patch(&path, &change).await.expect(200),
+                None => ann.delete(&path).await.expect(204),
+            };
+            are_told(&mut feed, fed, &case).await;
+            if let Some(follower) = &mut follower {
+                are_told(follower, followed, &case).await;
             }
-            ("public", _) => vec!["snippet_created", "snippet_updated", "snippet_deleted"],
-            (_, "public") => vec!["snippet_updated", "snippet_deleted"],
-            _ => vec![],
-        };
-        fed.push("snippet_created");
-        for kind in fed {
-            assert_eq!(feed.next().await.kind, kind, "the feed, {case}");
         }
+        ann.has_snippet(json!({ "title": "The end" })).await;
+        are_told(&mut feed, &["snippet_created"], &case).await;
+
         let mut replay = bob.subscribe(&format!("topics=snippets&since={from}")).await;
-        let left = if was == "public" || is == "public" {
-            &["snippet_deleted", "snippet_created"][..]
-        } else {
-            &["snippet_created"]
+        let left: &[&str] = match (was, is) {
+            ("public", _) | (_, "public") => &["snippet_deleted", "snippet_created"],
+            _ => &["snippet_created"],
         };
-        for kind in left {
-            assert_eq!(replay.next().await.kind, *kind, "the replay, {case}");
-        }
-        let followed: &[&str] = match is {
-            "private" => &["snippet_updated", "topic_closed"],
-            _ => &["snippet_updated", "snippet_updated", "snippet_deleted", "topic_closed"],
-        };
-        if let Some(mut follower) = follower {
-            for kind in followed {
-                assert_eq!(follower.next().await.kind, *kind, "the follower, {case}");
-            }
-        }
+        are_told(&mut replay, left, &case).await;
+    }
+}
+
+/// Each change, the last one being the deletion, with what is told of it in the feed and to those who follow the
+/// snippet since before it.
+fn changes(was: &str, is: &str) -> [(Option<Value>, Kinds, Kinds); 3] {
+    let title_fed: Kinds = if was == "public" { &["snippet_updated"] } else { &[] };
+    let visibility_fed: Kinds = match (was, is) {
+        (_, "public") => &["snippet_updated"],
+        ("public", _) => &["snippet_deleted"],
+        _ => &[],
+    };
+    let deletion_fed: Kinds = if is == "public" { &["snippet_deleted"] } else { &[] };
+    let (visibility_followed, deletion_followed): (Kinds, Kinds) = match is {
+        "private" => (&["topic_closed"], &[]),
+        _ => (&["snippet_updated"], &["snippet_deleted", "topic_closed"]),
+    };
+    [
+        (Some(json!({ "title": "New" })), title_fed, &["snippet_updated"]),
+        (Some(json!({ "visibility": is })), visibility_fed, visibility_followed),
+        (None, deletion_fed, deletion_followed),
+    ]
+}
+
+async fn are_told(stream: &mut EventStream, kinds: Kinds, case: &str) {
+    for kind in kinds {
+        let event = stream.next().await;
+        assert_eq!(event.kind, *kind, "{case}: {}", event.envelope);
     }
 }
