@@ -36,8 +36,24 @@ pub(super) struct Connection {
     pub(super) state: RefCell<State>,
 }
 
+/// A topic that a connection listens to.
+pub(super) struct Listening {
+    pub(super) key: Key,
+    pub(super) guard: bool,
+    pub(super) gathers: bool,
+    /// The place in the log before the right to it was looked at.
+    as_of: u64,
+}
+
+impl Listening {
+    fn new(subscription: Subscription, as_of: u64) -> Self {
+        let Subscription { key, guard, gathers } = subscription;
+        Self { key, guard, gathers, as_of }
+    }
+}
+
 pub(super) struct State {
-    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<Listening>,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) warned: bool,
     pub(super) next_heartbeat: Timestamp,
@@ -69,8 +85,9 @@ impl Connection {
         heartbeat: Duration,
     ) -> Self {
         let types = opening.wishes.types;
+        let subscriptions = opening.subscriptions.into_iter();
         let state = State {
-            subscriptions: opening.subscriptions,
+            subscriptions: subscriptions.map(|it| Listening::new(it, opening.as_of)).collect(),
             expires_at: opening.expires_at,
             warned: false,
             next_heartbeat: opened_at.plus(heartbeat),
@@ -146,9 +163,17 @@ impl Connection {
         self.state.borrow().subscriptions.iter().any(|subscription| subscription.key == *key)
     }
 
-    pub(super) fn add(&self, subscription: Subscription) {
+    /// Whether the right to a topic was looked at after an ending of it, which a hub may hear of later: who was let
+    /// in again stays.
+    pub(super) fn came_after(&self, ending: &Ending) -> bool {
+        let state = self.state.borrow();
+        state.subscriptions.iter().any(|it| it.key == ending.topic && ending.seq <= it.as_of)
+    }
+
+    /// Listens to one more topic, the right to which was looked at after the place `as_of`.
+    pub(super) fn add(&self, subscription: Subscription, as_of: u64) {
         let mut state = self.state.borrow_mut();
-        state.subscriptions.push(subscription);
+        state.subscriptions.push(Listening::new(subscription, as_of));
         state.generation += 1;
     }
 

@@ -95,6 +95,9 @@ impl Hub {
     }
 
     fn take_effect(&self, ending: &Ending, connection: &Rc<Connection>) {
+        if connection.came_after(ending) {
+            return;
+        }
         if ending.effect == Effect::End && connection.is_guarded_by(&ending.topic) {
             // Who was signed out has left, unlike one whose stream was cut.
             self.depart(connection, |_| true);

@@ -90,10 +90,10 @@ impl Hub {
         let added: Vec<Key> = add.iter().map(|subscription| Key::clone(&subscription.key)).collect();
         for subscription in add {
             self.listen(Key::clone(&subscription.key), &connection);
-            connection.add(subscription);
+            connection.add(subscription, change.as_of);
         }
         if let Some(renewal) = change.renew {
-            self.renew(&connection, renewal);
+            self.renew(&connection, renewal, change.as_of);
         }
         if let Err(error) = self.make_up_for(change.as_of, &connection) {
             connection.end(self.notice("closing", &json!({ "reason": "overloaded" })));
@@ -113,7 +113,7 @@ impl Hub {
 
     /// Puts fresh credentials in the place of those that the stream stands on. Others that let their user see more
     /// or less are no renewal: the stream goes on with its own.
-    fn renew(&self, connection: &Rc<Connection>, renewal: Renewal) {
+    fn renew(&self, connection: &Rc<Connection>, renewal: Renewal, as_of: u64) {
         if renewal.viewer != connection.viewer {
             return;
         }
@@ -123,7 +123,7 @@ impl Hub {
         }
         for guard in renewal.guards {
             self.listen(Key::clone(&guard.key), connection);
-            connection.add(guard);
+            connection.add(guard, as_of);
         }
         let mut state = connection.state.borrow_mut();
         state.expires_at = renewal.expires_at;

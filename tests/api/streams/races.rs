@@ -1,18 +1,21 @@
 //! Rights that end between the moment they were looked at and the moment the stream listens.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use snippetbox::clock::Clock;
 use snippetbox::realtime::{
-    ConnectionStream, Effect, Frame, Json, NewEvent, Opening, Start, Subscription, Viewer, Wishes, append,
+    ConnectionStream, Effect, Frame, Hub, Json, NewEvent, Opening, Start, Subscription, TopicChange, Viewer,
+    Wishes, append,
 };
+use tokio::task::LocalSet;
 use uuid::Uuid;
 
 use crate::support::{Node, TestApp, eventually, on_both_databases};
 
 on_both_databases![
     an_expulsion_between_the_check_and_the_opening_closes_the_topic,
+    who_was_let_in_again_before_a_hub_hears_of_the_expulsion_stays,
     what_is_withdrawn_while_a_page_is_read_is_not_sent,
 ];
 
@@ -32,32 +35,38 @@ impl Node {
         }
         eventually("the hub has heard of it", async || {
             let as_of = self.realtime.log.head();
-            let (head, _) = self.listen(None, "custom:probe", Start::After(0), as_of);
+            let (_, head, _) = listen(&self.hub, None, "custom:probe", Start::After(0), as_of);
             (head >= through).then_some(())
         })
         .await;
     }
+}
 
-    /// Opens a stream, and tells up to where the hub has delivered.
-    fn listen(&self, user: Option<Uuid>, topic: &str, start: Start, as_of: u64) -> (u64, ConnectionStream) {
-        let opening = Opening {
-            viewer: Viewer { user, sees_all: false },
-            subscriptions: vec![Subscription { key: topic.into(), guard: false, gathers: false }],
-            wishes: Wishes::default(),
-            profile: None,
-            start,
-            as_of,
-            recalled: Vec::new(),
-            expires_at: None,
-        };
-        let (now, mut head) = (Clock::system().now(), 0);
-        let ready = |_: Uuid, place: u64| {
-            head = place;
-            Frame::notice("ready", now, &serde_json::Value::Null, None)
-        };
-        let stream = self.hub.open(opening, ready).expect("a stream");
-        (head, stream)
-    }
+/// Opens a stream, and tells its name and up to where the hub has delivered.
+fn listen(
+    hub: &Rc<Hub>,
+    user: Option<Uuid>,
+    topic: &str,
+    start: Start,
+    as_of: u64,
+) -> (Uuid, u64, ConnectionStream) {
+    let opening = Opening {
+        viewer: Viewer { user, sees_all: false },
+        subscriptions: vec![Subscription { key: topic.into(), guard: false, gathers: false }],
+        wishes: Wishes::default(),
+        profile: None,
+        start,
+        as_of,
+        recalled: Vec::new(),
+        expires_at: None,
+    };
+    let (now, mut opened) = (Clock::system().now(), (Uuid::nil(), 0));
+    let ready = |id: Uuid, place: u64| {
+        opened = (id, place);
+        Frame::notice("ready", now, &serde_json::Value::Null, None)
+    };
+    let stream = hub.open(opening, ready).expect("a stream");
+    (opened.0, opened.1, stream)
 }
 
 fn kind(frame: &Frame) -> String {
@@ -76,8 +85,8 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
         (expelled, as_of + 1, vec!["ready"]),
         (other, as_of, vec!["ready"]),
     ] {
-        let (_, mut stream) =
-            node.listen(Some(user), "room:1", Start::Fresh(node.realtime.log.head()), as_of);
+        let head = node.realtime.log.head();
+        let (_, _, mut stream) = listen(&node.hub, Some(user), "room:1", Start::Fresh(head), as_of);
         let mut seen = Vec::new();
         while let Ok(Some(frame)) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
             seen.push(kind(&frame));
@@ -85,6 +94,53 @@ async fn an_expulsion_between_the_check_and_the_opening_closes_the_topic(app: &T
         assert_eq!(seen, kinds, "as of {as_of}");
     }
     node.stop().await;
+}
+
+async fn who_was_let_in_again_before_a_hub_hears_of_the_expulsion_stays(app: &TestApp) {
+    // Once it may run, the hub takes changes and events in any order.
+    for _ in 0..8 {
+        let node = start(app, 1 << 20).await;
+        let user = node.ids.next();
+        let worker = LocalSet::new();
+        let hub = {
+            let _entered = worker.enter();
+            Hub::start(&node.realtime)
+        };
+        let before = node.realtime.log.head();
+        let expulsion = Effect::Expel(user);
+        node.publish([NewEvent { effect: Some(expulsion), ..event("expelled", "room:1", None) }]).await;
+        let now = node.realtime.log.head();
+        let (_, _, mut lost) = listen(&hub, Some(user), "room:1", Start::Fresh(now), before);
+        let (_, _, mut again) = listen(&hub, Some(user), "room:1", Start::Fresh(now), now);
+        let (connection, _, mut added) = listen(&hub, Some(user), "custom:own", Start::Fresh(now), before);
+        let change = TopicChange {
+            connection,
+            user: Some(user),
+            as_of: now,
+            add: vec![Subscription { key: "room:1".into(), guard: false, gathers: false }],
+            profile: None,
+            remove: Vec::new(),
+            renew: None,
+        };
+        worker
+            .run_until(async {
+                node.realtime.change(change).await.expect("changed");
+                node.publish([event("said", "room:1", None)]).await;
+                for (stream, kinds) in [
+                    (&mut again, &["ready", "said"][..]),
+                    (&mut added, &["ready", "topics", "said"]),
+                    (&mut lost, &["ready", "topic_closed"]),
+                ] {
+                    for expected in kinds {
+                        let next = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+                        assert_eq!(kind(&next.expect("in time").expect("a frame")), *expected);
+                    }
+                }
+            })
+            .await;
+        drop((lost, again, added));
+        node.stop().await;
+    }
 }
 
 async fn what_is_withdrawn_while_a_page_is_read_is_not_sent(app: &TestApp) {
@@ -96,7 +152,8 @@ async fn what_is_withdrawn_while_a_page_is_read_is_not_sent(app: &TestApp) {
         let fed = |kind: &'static str, topic: &str| event(kind, topic, Some("snippets"));
         let others = || (0..3).map(|_| event("other", "custom:1", None));
         node.publish([fed("first", "snippets:a"), fed("secret", &secret)].into_iter().chain(others())).await;
-        let (_, mut stream) = node.listen(None, "snippets", Start::After(before), node.realtime.log.head());
+        let (start, head) = (Start::After(before), node.realtime.log.head());
+        let (_, _, mut stream) = listen(&node.hub, None, "snippets", start, head);
         let mut seen = vec![kind(&stream.next().await.expect("a frame"))];
         for _ in 0..steps {
             if let Some(frame) = stream.next().now_or_never() {
