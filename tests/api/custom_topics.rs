@@ -179,10 +179,8 @@ async fn data_are_kept_as_they_were_sent(app: &TestApp) {
     let body = format!("{{\"type\": \"note\", \"data\": {}}}", data.replace(',', " ,\n "));
     let path = "/v1/topics/custom:builds/events";
     ann.call(Method::POST, path).body("application/json", body).await.expect(202);
-    app.settled().await;
-    let history =
-        ann.get("/v1/events?topics=custom:builds&since=earliest").header("Accept", "application/json");
-    let text = history.await.expect(200).text();
+    let path = "/v1/events?topics=custom:builds&since=earliest&wait=30";
+    let text = ann.get(path).header("Accept", "application/json").await.expect(200).text();
     assert!(text.contains(&format!("\"data\":{data}")), "{text}");
 }
 

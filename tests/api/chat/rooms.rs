@@ -139,7 +139,8 @@ async fn the_topic_tells_the_whole_history_of_a_room(app: &TestApp) {
     super::says(&bob, &room, "Hello").await;
     app.settled().await;
     for path in [format!("/v1/events?topics={}", topic(&room)), format!("{room}/events?")] {
-        let page = bob.get(&format!("{path}&since=earliest")).header("Accept", "application/json").await;
+        let page =
+            bob.get(&format!("{path}&since=earliest&wait=30")).header("Accept", "application/json").await;
         let page = page.expect(200).json();
         let kinds: Vec<_> = page["data"].as_array().expect("events").iter().map(|e| &e["type"]).collect();
         assert_eq!(kinds, ["room_created", "member_added", "member_added", "message_created"]);
