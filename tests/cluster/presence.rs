@@ -29,7 +29,10 @@ fn entries(all: &Value) -> impl Iterator<Item = (&String, BTreeSet<String>)> {
 
 impl Watcher {
     pub async fn of(person: &Persona, topic: &str) -> Self {
-        let mut stream = person.subscribe(&format!("topics={topic}&presence=observe")).await;
+        // The room itself may have been told late.
+        let types = "presence_state,presence_diff,presence_count";
+        let query = format!("topics={topic}&presence=observe&types={types}");
+        let mut stream = person.subscribe(&query).await;
         let state = stream.until("presence_state").await.data;
         let known = entries(&state).map(|(user, refs)| (user.clone(), refs)).collect();
         Self { stream, known, told: Vec::new(), left: Vec::new() }
