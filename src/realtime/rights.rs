@@ -51,7 +51,21 @@ impl Hub {
     /// # Errors
     /// [`Error::Overloaded`] when that is longer ago than the memory reaches.
     pub(super) fn make_up_for(&self, as_of: u64, connection: &Rc<Connection>) -> Result<()> {
-        for ending in self.log().endings(as_of).ok_or(Error::Overloaded)? {
+        self.make_up_for_some(as_of, connection, |_| true)
+    }
+
+    /// The same for some topics.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn make_up_for_some(
+        &self,
+        as_of: u64,
+        connection: &Rc<Connection>,
+        concerned: impl Fn(&Key) -> bool,
+    ) -> Result<()> {
+        let endings = self.log().endings(as_of).ok_or(Error::Overloaded)?;
+        for ending in endings.into_iter().filter(|ending| concerned(&ending.topic)) {
             if ending.withdraws() {
                 connection.withdraw(&ending);
             }

@@ -74,7 +74,8 @@ struct Writer {
 impl Writer {
     fn keeps(&self, key: &Key, ending: &Ending) -> bool {
         let viewer = Viewer { user: Some(self.typist.user), sees_all: false };
-        !ending.takes(key, viewer, &self.typist.guards)
+        // A node may hear of the ending after somebody who was let in again.
+        ending.seq <= self.typist.as_of || !ending.takes(key, viewer, &self.typist.guards)
     }
 }
 
@@ -254,7 +255,7 @@ mod tests {
     use super::{Typing, Typist};
     use crate::{
         clock::Clock,
-        realtime::{Json, Key},
+        realtime::{Effect, Json, Key, effect::Ending},
     };
 
     const ANN: Uuid = Uuid::from_u128(1);
@@ -310,6 +311,19 @@ mod tests {
         assert!(told(&typing).is_empty(), "another connection has renewed it");
         typing.close(Uuid::from_u128(21));
         assert_eq!(told(&typing), [json!([])]);
+    }
+
+    #[test]
+    fn what_ended_before_the_right_was_looked_at_ends_nothing() {
+        let typing = Typing::new(Clock::manual(DateTime::default()));
+        let topic = Key::from("chat:1");
+        start(&typing, ANN, 10);
+        typing.lock().topics.get_mut(&topic).unwrap()[0].typist.as_of = 5;
+        for (seq, stays) in [(5, true), (6, false)] {
+            let (kind, topic, effect) = ("member_removed".into(), Key::clone(&topic), Effect::Expel(ANN));
+            typing.take_effect(&Ending { seq, kind, topic, fed: false, audience: None, effect });
+            assert_eq!(!typing.lock().topics.is_empty(), stays, "after an ending at {seq}");
+        }
     }
 
     #[derive(Debug, Clone)]

@@ -75,6 +75,11 @@ impl Hub {
         if connection.backlog() > BACKLOG {
             return Some(Err(Error::Overloaded)); // Each change is told, and nobody takes it.
         }
+        // A topic that was lost and is asked for anew is lost first, though this hub has not heard of it yet.
+        let anew = |key: &Key| change.add.iter().any(|new| new.key == *key);
+        if let Err(error) = self.make_up_for_some(self.head(), &connection, anew) {
+            return Some(Err(error));
+        }
         let add: Vec<Subscription> =
             change.add.into_iter().filter(|new| !connection.listens_to(&new.key)).collect();
         let leaves = |key: &&Key| connection.listens_to(key) && !connection.is_guarded_by(key);
