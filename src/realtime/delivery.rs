@@ -136,13 +136,14 @@ impl Hub {
     }
 }
 
-/// How many of the events go out together. None comes behind an ending: who catches up reads as far as the hub has
-/// gone, and must not read on before the right has ended.
+/// How many of the events go out together. None comes behind an ending that more may follow: who catches up reads as
+/// far as the hub has gone, and must not read on before the right has ended.
 fn burst(events: &[Arc<Event>]) -> usize {
     let (mut bytes, mut ended) = (0, false);
     let fit = events.iter().take_while(|event| {
         bytes += event.frame().size();
-        bytes <= BATCH_BYTES && !std::mem::replace(&mut ended, event.ending.is_some())
+        let ends = event.ending.as_ref().is_some_and(|ending| ending.may_be_followed());
+        bytes <= BATCH_BYTES && !std::mem::replace(&mut ended, ends)
     });
     fit.count().max(1).min(events.len())
 }

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{event::Key, subscription::Viewer};
+use super::{
+    event::{Key, is_own},
+    subscription::Viewer,
+};
 use crate::error::{Error, Result};
 
 /// What an event does to the topic it is published on, besides being told.
@@ -79,6 +82,12 @@ impl Ending {
     /// Whether earlier events of the topic leave their feed.
     pub(super) fn withdraws(&self) -> bool {
         self.effect == Effect::Withdraw || (self.effect == Effect::End && self.fed)
+    }
+
+    /// Whether more may come for somebody who loses something by it: on a topic that is over nothing comes any more,
+    /// unless it stands for an account or a credential.
+    pub(super) fn may_be_followed(&self) -> bool {
+        self.effect != Effect::End || is_own(&self.topic)
     }
 
     /// Whether it ends what somebody has on a topic, or one of the `guards` on which it stands.
