@@ -21,6 +21,9 @@ on_both_databases![
     what_is_withdrawn_while_a_page_is_read_is_not_sent,
 ];
 
+/// What every stream here stands on.
+const CREDENTIAL: &str = "credential@1";
+
 async fn start(app: &TestApp, ring_bytes: usize) -> Node {
     Node::on(app, Clock::system(), ring_bytes, Duration::ZERO).await
 }
@@ -54,7 +57,10 @@ fn listen(
 ) -> (Uuid, u64, ConnectionStream) {
     let opening = Opening {
         viewer: Viewer { user, sees_all: false },
-        subscriptions: vec![Subscription { key: topic.into(), guard: false, gathers: false }],
+        subscriptions: vec![
+            Subscription { key: topic.into(), guard: false, gathers: false },
+            Subscription { key: CREDENTIAL.into(), guard: true, gathers: false },
+        ],
         wishes: Wishes::default(),
         profile: None,
         start,
@@ -155,8 +161,18 @@ async fn who_was_let_in_again_before_a_hub_hears_of_the_expulsion_stays(app: &Te
 
 /// While a hub goes over many listeners, those who catch up have their turn.
 async fn who_catches_up_is_told_nothing_behind_the_end_of_a_right(app: &TestApp) {
+    let user = Uuid::from_u128(1);
+    for (topic, effect, last) in
+        [("room:1", Effect::Expel(user), "topic_closed"), (CREDENTIAL, Effect::End, "closing")]
+    {
+        catch_up_beyond(app, user, NewEvent { effect: Some(effect), ..event("ended", topic, None) }, last)
+            .await;
+    }
+}
+
+/// Has a stream catch up while the hub delivers the end of its right among others; `last` is the last it is told.
+async fn catch_up_beyond(app: &TestApp, user: Uuid, ending: NewEvent<'static>, last: &str) {
     let node = start(app, 1 << 20).await;
-    let user = node.ids.next();
     // More than a queue holds, so that the stream has still to catch up when the right ends.
     let large =
         |_| NewEvent { data: Json::of(&"x".repeat(30_000)).expect("JSON"), ..event("old", "room:1", None) };
@@ -170,16 +186,15 @@ async fn who_catches_up_is_told_nothing_behind_the_end_of_a_right(app: &TestApp)
     let busy: Vec<_> =
         (0..100).map(|_| listen(&hub, None, "custom:busy", Start::Fresh(before), before)).collect();
     let (_, _, mut stream) = listen(&hub, Some(user), "room:1", Start::After(before - 10), before);
-    let expulsion = NewEvent { effect: Some(Effect::Expel(user)), ..event("expelled", "room:1", None) };
     let more = (0..100).map(|_| event("busy", "custom:busy", None));
-    node.publish(more.chain([expulsion, event("said", "room:1", None)])).await;
+    node.publish(more.chain([ending, event("said", "room:1", None)])).await;
     worker
         .run_until(async {
             while listen(&hub, None, "custom:probe", Start::After(0), before).1 == before {
                 tokio::task::yield_now().await;
             }
             let mut seen = Vec::new();
-            while seen.last().is_none_or(|kind| kind != "topic_closed") {
+            while seen.last().is_none_or(|kind| kind != last) {
                 let next = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
                 seen.push(kind(&next.expect("in time").expect("a frame")));
             }
